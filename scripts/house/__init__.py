@@ -1,0 +1,1 @@
+"""The checks of the house: run by `make check`, tested in tests/architecture."""

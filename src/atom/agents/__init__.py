@@ -1,0 +1,1 @@
+"""Agent definitions and their versions."""

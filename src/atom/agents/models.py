@@ -1,0 +1,46 @@
+"""What an agent is."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from atom.infra.db import Base
+
+
+class AgentStatus(StrEnum):
+    ACTIVE = "active"
+    PAUSED = "paused"
+    RETIRED = "retired"
+
+
+class Agent(Base):
+    """The definition in force. Every change of it is a new `version`; runs keep the one they began with."""
+
+    __tablename__ = "agent"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    instructions: Mapped[str]
+    tools: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    model: Mapped[str | None]
+    maturity: Mapped[str]
+    status: Mapped[str]
+    version: Mapped[int]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class AgentVersion(Base):
+    """An earlier or the present definition, never changed."""
+
+    __tablename__ = "agent_version"
+
+    agent_id: Mapped[UUID] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    definition: Mapped[dict[str, Any]]
+    changed_by: Mapped[str]
+    created_at: Mapped[datetime]

@@ -1,0 +1,111 @@
+"""Following a run to its end at the terminal, and what is printed then. Used by `run` and `runs follow`."""
+
+from collections.abc import Sequence
+
+import typer
+
+from atom.cli.failures import INTERRUPTED, NO
+from atom.cli.live import LiveRun
+from atom.cli.output import Output, one_line, visible
+from atom.cli.progress import Spinner
+from atom.client import BlockingAtom
+from atom.client.follow import Item
+from atom.client.models import Event, Run, Source, Step
+from atom.errors import AtomError
+
+MOST_STEPS = 5000  # above what the limits of a run allow
+MOST_SEEN = 5
+
+
+def follow_run(atom: BlockingAtom, out: Output, run_id: str) -> Run:
+    """Show the run until it ends or waits for a person, and how it stands then. Ctrl-C leaves it going."""
+    view = LiveRun(out, Spinner(out.notes))
+    try:
+        view.spinner.start("waiting for a worker")
+        for item in atom.each(atom.client.runs.follow(run_id, on_drop=view.dropped)):
+            if not out.as_json:
+                view.show(item)
+            if _parked(atom, item):
+                break
+    except KeyboardInterrupt:
+        view.end()
+        out.note(f"The run goes on. Follow it: atom runs follow {run_id}   Cancel it: atom runs cancel {run_id}")
+        raise typer.Exit(INTERRUPTED) from None
+    except AtomError as error:
+        view.end()
+        if error.retryable:
+            out.note(f"The run goes on without this terminal. Follow it: atom runs follow {run_id}")
+        raise
+    finally:
+        view.end()
+    run = atom.call(atom.client.runs.get(run_id))
+    if out.as_json:
+        out.json(with_steps(atom, run))
+    else:
+        print_end(out, run, shown=view)
+    return run
+
+
+def exit_like(run: Run) -> None:
+    """The exit code of a command that followed a run."""
+    if run.status in {"failed", "cancelled"}:
+        raise typer.Exit(NO)
+
+
+def with_steps(atom: BlockingAtom, run: Run) -> dict[str, object]:
+    return {**run.plain(), "steps": [step.plain() for step in steps(atom, run.id)]}
+
+
+def steps(atom: BlockingAtom, run_id: str) -> list[Step]:
+    return list(atom.each(atom.client.runs.steps(run_id).every(MOST_STEPS)))
+
+
+def print_end(out: Output, run: Run, *, shown: LiveRun) -> None:
+    """What the live view has shown already is not said again."""
+    if run.answer and run.answer.strip() != shown.last_reply.strip():
+        out.line(run.answer)
+    print_sources(out, run.sources)
+    if run.model_note and run.model_note != shown.note:
+        out.line(f"\nnote: {run.model_note}", "dim")
+    if run.status == "waiting":
+        _print_wait(out, run)
+    elif run.error is not None:
+        print_error(out, run)
+    elif run.status == "cancelled":
+        out.note("The run was cancelled.", "yellow")
+    out.line(f"\nJournal: atom runs show {run.id}", "dim")
+    if run.conversation_id and run.status == "completed":
+        out.line(f'Go on: atom run {one_line(run.agent)} --conversation {run.conversation_id} "..."', "dim")
+
+
+def print_sources(out: Output, sources: Sequence[Source]) -> None:
+    """A source a line, `path:line: quote`, so that editors and grep understand it."""
+    cited = [source for source in sources if source.cited]
+    seen = [source for source in sources if not source.cited][:MOST_SEEN]
+    for title, group in (("Sources", cited), ("Also found" if cited else "Found", seen)):
+        if group:
+            out.line(f"\n{title}:", "bold")
+        for source in group:
+            out.line(f"{one_line(source.path, 1000)}:{source.line}: {one_line(source.quote, 1000)}")
+
+
+def print_error(out: Output, run: Run) -> None:
+    if run.error is None:
+        return
+    out.note(f"The run failed: {visible(run.error.message)}", "red")
+    if run.error.hint:
+        out.note(f"hint: {visible(run.error.hint)}", "")
+    out.note(f"code: {run.error.code}", "dim")
+
+
+def _print_wait(out: Output, run: Run) -> None:
+    reason = f" for {run.wait_reason}" if run.wait_reason else ""
+    out.line(f"The run waits{reason}; nothing is lost, and it uses nothing while it waits.", "bold yellow")
+    out.line(f"Follow it later: atom runs follow {run.id}   Cancel it: atom runs cancel {run.id}")
+
+
+def _parked(atom: BlockingAtom, item: Item) -> bool:
+    """Whether the run waits now: an event of the past may have been answered since."""
+    if not isinstance(item, Event) or item.type != "run.waiting" or item.run_id is None:
+        return False
+    return atom.call(atom.client.runs.get(item.run_id)).status == "waiting"

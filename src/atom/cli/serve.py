@@ -1,0 +1,62 @@
+"""`atom serve` and `atom worker`: one process against a database that is there, for servers and containers."""
+
+import asyncio
+import contextlib
+from typing import Annotated
+
+import typer
+
+from atom.cli.database import external
+from atom.cli.failures import INTERRUPTED
+from atom.errors import InvalidError
+from atom.infra import log
+from atom.infra.budget import fit
+from atom.settings import Settings, load
+from atom.web.server import ALL_ROLES, Ready, Server, ServerRole, open_socket
+from atom.wiring import build
+
+
+class DatabaseUrlMissingError(InvalidError):
+    code = "database_url_missing"
+
+
+Roles = Annotated[
+    list[ServerRole] | None, typer.Option("--role", help="What this process does; may be repeated. Default: all.")
+]
+
+
+def serve(
+    *,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
+    role: Roles = None,
+) -> None:
+    """Serve against DATABASE_URL. Starts without it too: not ready, until the database is back. SIGTERM drains."""
+    web = {key: value for key, value in {"port": port, "host": host}.items() if value is not None}
+    run_roles(load(web=web), frozenset(role) if role else ALL_ROLES)
+
+
+def worker() -> None:
+    """Work on runs and jobs against DATABASE_URL, without the API."""
+    run_roles(load(), frozenset({ServerRole.WORKER}))
+
+
+def run_roles(settings: Settings, roles: frozenset[ServerRole]) -> None:
+    log.configure(settings.logging.level, settings.logging.file)
+    if settings.database.url is None:
+        raise DatabaseUrlMissingError(
+            "DATABASE_URL is not set.",
+            hint="Set it, or use `atom up`, which brings its own database.",
+            field="DATABASE_URL",
+        )
+    database = external(settings, settings.database.url)
+    with open_socket(settings.web) if ServerRole.WEB in roles else contextlib.nullcontext() as listening:
+        sized = settings.model_copy(update={"database": fit(settings.database, database.direct)})
+        atom = build(sized, database.url, database.direct)
+        drained = asyncio.run(Server(atom, roles, _serve_on, listening=listening).run())
+    if not drained:
+        raise typer.Exit(INTERRUPTED)
+
+
+async def _serve_on(_: Ready) -> bool:
+    return False

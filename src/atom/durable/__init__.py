@@ -1,0 +1,1 @@
+"""Leases, fencing and the job queue; knows no domain."""

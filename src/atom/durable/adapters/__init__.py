@@ -1,0 +1,1 @@
+"""Queue engines behind the port."""

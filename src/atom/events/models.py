@@ -1,0 +1,76 @@
+"""The event table: a transactional outbox that is also the history every live view reads."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from atom.infra.db import Base
+from atom.kit.clock import rfc3339
+
+
+class EventType(StrEnum):
+    """Every event there is. A client that meets an unknown one ignores it."""
+
+    RUN_QUEUED = "run.queued"
+    RUN_STARTED = "run.started"
+    RUN_WAITING = "run.waiting"
+    RUN_COMPLETED = "run.completed"
+    RUN_FAILED = "run.failed"
+    RUN_CANCELLED = "run.cancelled"
+    MODEL_REPLIED = "model.replied"
+    TOOL_REQUESTED = "tool.requested"
+    TOOL_FINISHED = "tool.finished"
+    APPROVAL_REQUESTED = "approval.requested"
+    AGENT_CREATED = "agent.created"
+    AGENT_CHANGED = "agent.changed"
+    JOB_CHANGED = "job.changed"
+    TOKEN_CREATED = "token.created"  # noqa: S105 - the name of an event
+    TOKEN_REVOKED = "token.revoked"  # noqa: S105 - the name of an event
+
+
+class EventRow(Base):
+    """`seq` is null until the sequencer stamps it, after commit: readers only ever see stamped rows."""
+
+    __tablename__ = "event"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    seq: Mapped[int | None]
+    type: Mapped[str]
+    at: Mapped[datetime]
+    actor: Mapped[str]
+    agent_id: Mapped[UUID | None]
+    run_id: Mapped[UUID | None]
+    data: Mapped[dict[str, Any]]
+    v: Mapped[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A stamped event as subscribers see it."""
+
+    seq: int
+    id: UUID
+    type: str
+    at: datetime
+    actor: str
+    agent_id: UUID | None
+    run_id: UUID | None
+    data: dict[str, Any]
+    v: int
+
+    def envelope(self) -> dict[str, Any]:
+        return {
+            "seq": self.seq,
+            "id": str(self.id),
+            "type": self.type,
+            "at": rfc3339(self.at),
+            "actor": self.actor,
+            "agent_id": str(self.agent_id) if self.agent_id else None,
+            "run_id": str(self.run_id) if self.run_id else None,
+            "data": self.data,
+            "v": self.v,
+        }

@@ -1,0 +1,102 @@
+"""The rule: what an agent may do alone, what it must ask for, what it may not. Pure; one row of policy is one test row.
+
+A risk up to the agent's rank is allowed, one above asks, more is denied. Critical or irreversible asks even an
+autonomous agent, unless a grant names the action. Unknown is denied.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from atom.governance.models import Action, EffectClass, Maturity, Risk, Verdict
+
+
+class Trigger(StrEnum):
+    """What started the run."""
+
+    MANUAL = "manual"
+    SCHEDULE = "schedule"
+    WEBHOOK = "webhook"
+    EVENT = "event"
+    AGENT = "agent"
+
+
+class Reason(StrEnum):
+    """Stable codes: audit rows, events and documentation use them."""
+
+    WITHIN_MATURITY = "within_maturity"
+    NAMED_GRANT = "named_grant"
+    ABOVE_MATURITY = "above_maturity"
+    FAR_ABOVE_MATURITY = "far_above_maturity"
+    CRITICAL_OR_IRREVERSIBLE = "critical_or_irreversible"
+    AUTOMATED_TRIGGER = "automated_trigger"
+    UNKNOWN_ACTION = "unknown_action"
+    NOT_GRANTED = "not_granted"
+    AGENT_NOT_ACTIVE = "agent_not_active"
+
+
+EXPLAIN = {
+    Reason.WITHIN_MATURITY: "The agent's maturity covers this risk.",
+    Reason.NAMED_GRANT: "A grant names this action for this autonomous agent.",
+    Reason.ABOVE_MATURITY: "The risk is one above the agent's maturity: a person decides.",
+    Reason.FAR_ABOVE_MATURITY: "The risk is more than one above the agent's maturity.",
+    Reason.CRITICAL_OR_IRREVERSIBLE: "Critical or irreversible: a person decides.",
+    Reason.AUTOMATED_TRIGGER: "No person started this run, and the agent is not mature enough to act on its own.",
+    Reason.UNKNOWN_ACTION: "No action has exactly this name.",
+    Reason.NOT_GRANTED: "The agent was not given this tool.",
+    Reason.AGENT_NOT_ACTIVE: "The agent is paused or retired.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What governance knows of an agent. `tools`: actions it was given; `grants`: those it may do past the floor."""
+
+    maturity: Maturity
+    active: bool
+    tools: frozenset[str]
+    grants: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    verdict: Verdict
+    reason: Reason
+
+    @property
+    def text(self) -> str:
+        return EXPLAIN[self.reason]
+
+
+def decide(agent: Standing, action: Action | None, trigger: Trigger) -> Decision:
+    """`action` is None when no registered action has exactly the wanted name."""
+    if not agent.active:
+        return Decision(Verdict.DENY, Reason.AGENT_NOT_ACTIVE)
+    if action is None:
+        return Decision(Verdict.DENY, Reason.UNKNOWN_ACTION)
+    if action.name not in agent.tools:
+        return Decision(Verdict.DENY, Reason.NOT_GRANTED)
+    automated = _automated(agent.maturity, trigger)
+    if automated is Verdict.DENY:
+        return Decision(Verdict.DENY, Reason.AUTOMATED_TRIGGER)
+    if action.risk > agent.maturity.rank + 1:
+        return Decision(Verdict.DENY, Reason.FAR_ABOVE_MATURITY)
+    if action.risk > agent.maturity.rank:
+        return Decision(Verdict.ASK, Reason.ABOVE_MATURITY)
+    if action.risk >= Risk.CRITICAL or action.effect is EffectClass.IRREVERSIBLE:
+        return _past_the_floor(agent, action)
+    if automated is Verdict.ASK and not action.effect.repeatable:
+        return Decision(Verdict.ASK, Reason.AUTOMATED_TRIGGER)
+    return Decision(Verdict.ALLOW, Reason.WITHIN_MATURITY)
+
+
+def _past_the_floor(agent: Standing, action: Action) -> Decision:
+    if agent.maturity is Maturity.AUTONOMOUS and action.name in agent.grants:
+        return Decision(Verdict.ALLOW, Reason.NAMED_GRANT)
+    return Decision(Verdict.ASK, Reason.CRITICAL_OR_IRREVERSIBLE)
+
+
+def _automated(maturity: Maturity, trigger: Trigger) -> Verdict:
+    """A run that no person started: a student does nothing in it, an intern no effect without a person."""
+    if trigger is Trigger.MANUAL or maturity in {Maturity.SUPERVISED, Maturity.AUTONOMOUS}:
+        return Verdict.ALLOW
+    return Verdict.DENY if maturity is Maturity.STUDENT else Verdict.ASK

@@ -1,0 +1,1 @@
+"""Adapters to what Atom runs on: database, HTTP, logs, metrics. Knows no domain."""

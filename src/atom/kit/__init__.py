@@ -1,0 +1,1 @@
+"""Pure and domain-free: what every layer may use."""

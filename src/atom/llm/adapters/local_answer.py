@@ -1,0 +1,59 @@
+"""What the local model says: texts of ours and lines of files, never a sentence of its own. Pure."""
+
+from collections.abc import Sequence
+
+from atom.llm.adapters.local_dialogue import Done, Line, Situation, found_lines
+from atom.llm.notes import LOCAL_NOTE
+
+OTHERS = 2
+MAX_CONTINUED = 5
+MAX_COPIED_CHARS = 4_000
+NOTHING_FOUND = "No line matches."
+GREETING = f"{LOCAL_NOTE}\n\nAsk a question about the files of this agent, and I look for the line that answers it."
+
+
+def quoted(best: Line, shown: Sequence[Line]) -> str:
+    """The line as it stands, with the rest of a command that goes on below it, and its place."""
+    rows = [f"> {line.text}" for line in _continued(best, shown)]
+    return "\n".join([*rows, "", best.place])
+
+
+def others(best: Line, hits: Sequence[Line]) -> str:
+    """The next two lines of the search: the best one can be the wrong one."""
+    rows = [f"- {hit.place}: {hit.text.strip()}" for hit in hits if hit != best][:OTHERS]
+    return "\n".join(["", "", "Other lines that may answer it:", *rows]) if rows else ""
+
+
+def nothing(situation: Situation, search: Done) -> str:
+    """An honest end: what was looked for, and that it is not there."""
+    query = search.arguments.get("query", situation.question)
+    return f"I found no line in the files that answers this. I searched for: {query}"
+
+
+def said(done: Done) -> str:
+    """A tool's result, verbatim."""
+    text = done.content
+    if len(text) > MAX_COPIED_CHARS:
+        text = f"{text[:MAX_COPIED_CHARS]}\n[cut: {len(done.content)} characters in all]"
+    if done.failed:
+        return f"{done.name} did not work. It said: {text}"
+    return f"{done.name} says:\n\n{text}"
+
+
+def searched(situation: Situation, search: Done) -> tuple[Line, list[Line]] | None:
+    """The best line, as the file has it where the file was read, and all hits. None when there are none."""
+    hits = found_lines(search.content)
+    if not hits:
+        return None
+    read = situation.last("read_file")
+    shown = found_lines(read.content) if read is not None and not read.failed else []
+    best = next((line for line in shown if (line.path, line.number) == (hits[0].path, hits[0].number)), hits[0])
+    return best, hits
+
+
+def _continued(best: Line, shown: Sequence[Line]) -> list[Line]:
+    lines = {line.number: line for line in shown if line.path == best.path}
+    rows = [best]
+    while rows[-1].text.rstrip().endswith("\\") and len(rows) <= MAX_CONTINUED and rows[-1].number + 1 in lines:
+        rows.append(lines[rows[-1].number + 1])
+    return rows

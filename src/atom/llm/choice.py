@@ -1,0 +1,109 @@
+"""Which provider and which model answer, decided from the settings alone, with the reason to show."""
+
+import re
+from dataclasses import dataclass
+
+from atom.llm.errors import ModelNotConfiguredError
+from atom.settings import LlmSettings, Provider
+
+LOCAL_MODEL = "smollm2-135m-instruct"
+SCRIPTED_MODEL = "scripted"
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
+KEYED = (Provider.OPENAI, Provider.ANTHROPIC)  # in the order in which a key decides
+FORMS = "Write provider/model (openai/NAME, anthropic/NAME), a provider (openai, anthropic, local), or a model's name."
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`reason` is a phrase for the screen and the run: why it is this one."""
+
+    provider: Provider
+    model: str
+    reason: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+def choose(settings: LlmSettings, wanted: str | None = None) -> Choice:
+    """`wanted` is what the agent or the run names, if anything. Raises ModelNotConfiguredError."""
+    if wanted is None or not wanted.strip():
+        provider, reason = _preferred(settings)
+        choice = Choice(provider, default_model(settings, provider), reason)
+    else:
+        choice = _explicit(settings, wanted.strip())
+    _require(settings, choice.provider)
+    return choice
+
+
+def configured(settings: LlmSettings) -> tuple[Provider, ...]:
+    """The providers that have what they need. The local one is always offered; its weights are looked for when used."""
+    keyed = tuple(provider for provider in KEYED if _has_key(settings, provider))
+    scripted = (Provider.SCRIPTED,) if settings.scripted_path is not None else ()
+    return (*keyed, *scripted, Provider.LOCAL)
+
+
+def default_model(settings: LlmSettings, provider: Provider) -> str:
+    return {
+        Provider.OPENAI: settings.openai_model,
+        Provider.ANTHROPIC: settings.anthropic_model,
+        Provider.LOCAL: LOCAL_MODEL,
+        Provider.SCRIPTED: SCRIPTED_MODEL,
+    }[provider]
+
+
+def _preferred(settings: LlmSettings) -> tuple[Provider, str]:
+    if settings.provider is not None:
+        return settings.provider, f"LLM_PROVIDER={settings.provider}"
+    for provider in KEYED:
+        if _has_key(settings, provider):
+            return provider, f"{_key_variable(provider)} is set"
+    return Provider.LOCAL, "no key is set"
+
+
+def _explicit(settings: LlmSettings, wanted: str) -> Choice:
+    reason = f"the model {wanted} is asked for"
+    if wanted in list(Provider):
+        provider = Provider(wanted)
+        return Choice(provider, default_model(settings, provider), reason)
+    if MODEL_NAME.fullmatch(wanted) is None:
+        raise ModelNotConfiguredError(f"{wanted[:80]!r} is not the name of a model.", hint=FORMS)
+    head, slash, rest = wanted.partition("/")
+    if slash and head not in list(Provider):
+        raise ModelNotConfiguredError(
+            f"{head!r} in the model name {wanted[:80]!r} is not a provider.",
+            hint=f"{FORMS} For a name with a slash of an OpenAI-compatible endpoint: openai/{wanted[:80]}.",
+        )
+    provider = Provider(head) if slash else _preferred(settings)[0]
+    model = rest if slash else wanted
+    if provider is Provider.LOCAL and model != LOCAL_MODEL:
+        raise ModelNotConfiguredError(
+            f"The local provider has one model, {LOCAL_MODEL}; {model!r} is not it.",
+            hint=f"Write openai/{model} or anthropic/{model} and set that provider's key, or use local.",
+        )
+    if not model:
+        raise ModelNotConfiguredError(f"{wanted!r} names a provider and no model.", hint=FORMS)
+    return Choice(provider, model, reason)
+
+
+def _require(settings: LlmSettings, provider: Provider) -> None:
+    if provider in KEYED and not _has_key(settings, provider):
+        raise ModelNotConfiguredError(
+            f"{_key_variable(provider)} is not set, and {provider} was chosen.",
+            hint="Set it (any value for an endpoint that needs no key), or choose another provider.",
+        )
+    if provider is Provider.SCRIPTED and settings.scripted_path is None:
+        raise ModelNotConfiguredError(
+            "ATOM_LLM__SCRIPTED_PATH is not set, and scripted was chosen.",
+            hint="Name the JSON file with its replies; it is for tests and drills.",
+        )
+
+
+def _has_key(settings: LlmSettings, provider: Provider) -> bool:
+    key = settings.openai_api_key if provider is Provider.OPENAI else settings.anthropic_api_key
+    return key is not None and bool(key.get_secret_value().strip())
+
+
+def _key_variable(provider: Provider) -> str:
+    return f"{provider.upper()}_API_KEY"

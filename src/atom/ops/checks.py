@@ -1,0 +1,132 @@
+"""Checks as data: what is probed, whether it decides readiness, and the probe itself."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from atom.errors import AtomError, UnavailableError
+from atom.infra.outage import Outage, database_outage
+from atom.infra.redis import RedisAddress, parse_redis_url, ping
+from atom.infra.schema import head
+from atom.settings import DatabaseSettings, RedisSettings
+
+WORKER_ALIVE_SECONDS = 60.0
+PROBE_POOL = DatabaseSettings(pool_size=2, max_overflow=2, pool_timeout=1.0, connect_timeout=2)
+
+
+class Health(StrEnum):
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+    DISABLED = "disabled"
+
+
+Probe = Callable[[], Awaitable[Health]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`critical`: when it is unhealthy, this process must get no traffic. A probe that does not end is unhealthy."""
+
+    id: str
+    probe: Probe
+    critical: bool = False
+
+
+def database_check(engine: AsyncEngine, outage: Outage) -> Check:
+    """`engine` is the probes' own small pool: a full pool of the requests must not look like a dead database."""
+
+    async def probe() -> Health:
+        try:
+            async with engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except (DBAPIError, PoolTimeoutError, OSError) as error:
+            outage.began(error)
+            return Health.UNHEALTHY
+        outage.ended()
+        return Health.HEALTHY
+
+    return Check("database", probe, critical=True)
+
+
+def schema_check(engine: AsyncEngine, head: str) -> Check:
+    async def probe() -> Health:
+        try:
+            async with engine.connect() as connection:
+                found = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+        except (DBAPIError, PoolTimeoutError, OSError):
+            return Health.UNHEALTHY
+        return Health.HEALTHY if found == head else Health.UNHEALTHY
+
+    return Check("schema", probe, critical=True)
+
+
+def workers_check(engine: AsyncEngine) -> Check:
+    """Whether any process of the cluster works on runs."""
+    query = text(
+        "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => :seconds)"
+    )
+
+    async def probe() -> Health:
+        try:
+            async with engine.connect() as connection:
+                count = await connection.scalar(query, {"seconds": WORKER_ALIVE_SECONDS})
+        except (DBAPIError, PoolTimeoutError, OSError):
+            return Health.UNHEALTHY
+        return Health.HEALTHY if count else Health.DEGRADED
+
+    return Check("workers", probe)
+
+
+def redis_check(address: RedisAddress | None, timeout: float) -> Check:
+    async def probe() -> Health:
+        if address is None:
+            return Health.DISABLED
+        try:
+            await ping(address, timeout)
+        except UnavailableError:
+            return Health.DEGRADED
+        return Health.HEALTHY
+
+    return Check("redis", probe)
+
+
+def llm_check(choose: Callable[[], object]) -> Check:
+    """Whether the preferred model can be chosen: a key or the local weights are there. No provider is called."""
+
+    async def probe() -> Health:
+        try:
+            choose()
+        except AtomError:
+            return Health.DEGRADED
+        return Health.HEALTHY
+
+    return Check("llm", probe)
+
+
+def disabled_check(id_: str) -> Check:
+    """A part that this deployment does not have."""
+
+    async def probe() -> Health:
+        return Health.DISABLED
+
+    return Check(id_, probe)
+
+
+def standard_checks(engine: AsyncEngine, redis: RedisSettings, choose: Callable[[], object]) -> tuple[Check, ...]:
+    """The checks of `/health/ready`. `engine` is the probes' own pool."""
+    address = parse_redis_url(redis.url) if redis.url else None
+    return (
+        database_check(engine, database_outage()),
+        schema_check(engine, head()),
+        redis_check(address, redis.timeout),
+        llm_check(choose),
+        disabled_check("sandbox"),
+        workers_check(engine),
+        disabled_check("vault"),
+    )

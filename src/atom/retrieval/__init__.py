@@ -1,0 +1,1 @@
+"""Ranking of text: lexical scores, embeddings and their fusion."""

@@ -1,0 +1,26 @@
+"""What retrieval needs of an embedding model."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from atom.retrieval.vectors import Vectors
+
+
+class Embedder(Protocol):
+    """Texts into vectors of length one. Vectors of embedders with different names must never be compared."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """One row for each text, in order, off the event loop. A long text counts with its start only."""
+        ...
+
+    def similarities(self, query: Vectors, rows: Vectors) -> list[float]:
+        """The cosine of the first row of `query` with each of `rows`. Blocks; fast."""
+        ...
+
+    async def aclose(self) -> None: ...

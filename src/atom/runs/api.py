@@ -1,0 +1,267 @@
+"""REST: runs, their journal, files for them, conversations."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Query, UploadFile
+from pydantic import BaseModel, ConfigDict, Field
+
+from atom.agents.service import AgentService
+from atom.durable.jobs import JobService
+from atom.errors import InvalidError
+from atom.identity.guard import Guard, GuardedRoute
+from atom.identity.models import Permission, Principal
+from atom.infra.db import Sessions, unit_of_work
+from atom.kit.pages import MAX_LIMIT, parse_cursor, to_page
+from atom.runs.indexing import INDEX_JOB
+from atom.runs.models import Run, RunStatus, Step
+from atom.runs.service import Order, RunService
+from atom.runs.workspaces import Workspaces
+
+UPLOAD_CHUNK = 256 * 1024
+MULTIPART_OVERHEAD = 16_384  # boundaries and part headers around one uploaded file
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
+
+
+class SourceOut(BaseModel):
+    path: str
+    line: int
+    quote: str
+    cited: bool = Field(description="The answer names or quotes this line; else it is only something the run had read.")
+
+
+class ErrorOut(BaseModel):
+    code: str
+    message: str
+    hint: str
+
+
+class UsageOut(BaseModel):
+    input_tokens: int | None
+    output_tokens: int | None
+    model_calls: int
+    tool_calls: int
+
+
+class RunOut(BaseModel):
+    id: UUID
+    agent: str
+    agent_id: UUID
+    agent_version: int
+    conversation_id: UUID
+    status: RunStatus
+    wait_reason: str | None
+    task: str
+    files: list[str]
+    answer: str | None
+    sources: list[SourceOut]
+    error: ErrorOut | None
+    provider: str | None
+    model: str | None
+    model_note: str | None
+    usage: UsageOut
+    requested_by: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class RunPage(BaseModel):
+    items: list[RunOut]
+    next: str | None
+
+
+class RunIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    task: str
+    files: list[str] = Field(default_factory=list, description="Paths in the agent's workspace.")
+    conversation_id: UUID | None = None
+    model: str | None = Field(default=None, max_length=200)
+
+
+class StepOut(BaseModel):
+    no: int
+    key: str
+    kind: str
+    name: str
+    status: str
+    request: dict[str, Any]
+    result: dict[str, Any] | None
+    started_at: datetime
+    ended_at: datetime | None
+
+
+class StepPage(BaseModel):
+    items: list[StepOut]
+    next: str | None
+
+
+class FileOut(BaseModel):
+    path: str
+    bytes: int
+
+
+class MessageOut(BaseModel):
+    role: str
+    content: str
+    run_id: UUID
+
+
+class ConversationOut(BaseModel):
+    id: UUID
+    agent_id: UUID
+    messages: list[MessageOut]
+
+
+def routes(runs: RunService, sessions: Sessions, guard: Guard) -> APIRouter:
+    router = APIRouter(prefix="/api", tags=["runs"], route_class=GuardedRoute)
+    reader = Depends(guard.requires(Permission.RUNS_READ))
+    Writer = Annotated[Principal, Depends(guard.requires(Permission.RUNS_WRITE))]  # noqa: N806 - a type
+
+    @router.post("/agents/{agent}/runs", status_code=202)
+    async def start_run(
+        agent: str, body: RunIn, by: Writer, idempotency_key: Annotated[str | None, Header()] = None
+    ) -> RunOut:
+        order = Order(body.task, tuple(body.files), body.conversation_id, body.model)
+        async with unit_of_work(sessions) as session:
+            run_id = await runs.start(session, by, agent, order, idempotency_key=idempotency_key)
+            return _out(*await runs.get(session, run_id))
+
+    @router.get("/runs", dependencies=[reader])
+    async def list_runs(
+        limit: Limit = 50, after: str | None = None, agent: str | None = None, status: RunStatus | None = None
+    ) -> RunPage:
+        cursor = parse_cursor(after)
+        async with unit_of_work(sessions) as session:
+            rows = await runs.page(session, agent=agent, status=status, before=cursor, limit=limit + 1)
+        page = to_page(rows, limit, lambda row: row[0].id)
+        return RunPage(items=[_out(*row) for row in page.items], next=page.next)
+
+    @router.get("/runs/{run_id}", dependencies=[reader])
+    async def show_run(run_id: UUID) -> RunOut:
+        async with unit_of_work(sessions) as session:
+            return _out(*await runs.get(session, run_id))
+
+    @router.get("/runs/{run_id}/steps", dependencies=[reader])
+    async def list_steps(run_id: UUID, limit: Limit = 50, after: str | None = None) -> StepPage:
+        number = _step_cursor(after)
+        async with unit_of_work(sessions) as session:
+            rows = await runs.steps(session, run_id, after=number, limit=limit + 1)
+        items = [_step(row) for row in rows[:limit]]
+        return StepPage(items=items, next=str(items[-1].no) if len(rows) > limit else None)
+
+    @router.post("/runs/{run_id}/cancel")
+    async def cancel_run(run_id: UUID, by: Writer) -> RunOut:
+        async with unit_of_work(sessions) as session:
+            await runs.cancel(session, by, run_id)
+        async with unit_of_work(sessions) as session:
+            return _out(*await runs.get(session, run_id))
+
+    @router.get("/conversations/{conversation_id}", dependencies=[reader])
+    async def show_conversation(conversation_id: UUID) -> ConversationOut:
+        async with unit_of_work(sessions) as session:
+            found, turns = await runs.conversation(session, conversation_id)
+        messages = [message for run in turns for message in _messages(run)]
+        return ConversationOut(id=found.id, agent_id=found.agent_id, messages=messages)
+
+    return router
+
+
+def file_routes(agents: AgentService, workspaces: Workspaces, sessions: Sessions, guard: Guard) -> APIRouter:
+    router = APIRouter(prefix="/api", tags=["agents"], route_class=GuardedRoute)
+    Writer = Annotated[Principal, Depends(guard.requires(Permission.RUNS_WRITE))]  # noqa: N806 - a type
+
+    @router.post("/agents/{agent}/files", status_code=201, max_body_size=workspaces.max_bytes + MULTIPART_OVERHEAD)
+    async def upload_file(agent: str, file: UploadFile, by: Writer) -> FileOut:
+        async with unit_of_work(sessions) as session:
+            agent_id = (await agents.get(session, agent)).id
+        path, size = await workspaces.store(agent_id, file.filename or "", _chunks(file))
+        return FileOut(path=path, bytes=size)
+
+    return router
+
+
+class AcceptedOut(BaseModel):
+    job_id: UUID
+    status_url: str
+
+
+def index_routes(agents: AgentService, jobs: JobService, sessions: Sessions, guard: Guard) -> APIRouter:
+    router = APIRouter(prefix="/api", tags=["agents"], route_class=GuardedRoute)
+    Writer = Annotated[Principal, Depends(guard.requires(Permission.AGENTS_WRITE))]  # noqa: N806 - a type
+
+    @router.post("/agents/{agent}/index", status_code=202)
+    async def index_workspace(agent: str, by: Writer) -> AcceptedOut:
+        """Prepare the search index of the agent's files, so that its first search is as quick as the later ones."""
+        async with unit_of_work(sessions) as session:
+            agent_id = (await agents.get(session, agent)).id
+            job_id = await jobs.start(session, INDEX_JOB, {"agent_id": str(agent_id)}, actor=by.actor)
+        return AcceptedOut(job_id=job_id, status_url=f"/api/jobs/{job_id}")
+
+    return router
+
+
+async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
+    while chunk := await file.read(UPLOAD_CHUNK):
+        yield chunk
+
+
+def _step_cursor(after: str | None) -> int:
+    if after is None:
+        return 0
+    if not after.isdecimal() or len(after) > 9:
+        raise InvalidError(
+            "after: this is not a cursor.", hint="Take the value of `next` of the page before.", field="after"
+        )
+    return int(after)
+
+
+def _messages(run: Run) -> list[MessageOut]:
+    asked = [MessageOut(role="user", content=run.task, run_id=run.id)]
+    return asked if run.answer is None else [*asked, MessageOut(role="assistant", content=run.answer, run_id=run.id)]
+
+
+def _step(step: Step) -> StepOut:
+    return StepOut(
+        no=step.step_no,
+        key=step.key,
+        kind=step.kind,
+        name=step.name,
+        status=step.status,
+        request=step.request,
+        result=step.result,
+        started_at=step.started_at,
+        ended_at=step.ended_at,
+    )
+
+
+def _out(run: Run, agent: str) -> RunOut:
+    return RunOut(
+        id=run.id,
+        agent=agent,
+        agent_id=run.agent_id,
+        agent_version=run.agent_version,
+        conversation_id=run.conversation_id,
+        status=RunStatus(run.status),
+        wait_reason=run.wait_reason,
+        task=run.task,
+        files=list(run.files),
+        answer=run.answer,
+        sources=[SourceOut(**source) for source in run.sources],
+        error=ErrorOut(**run.error) if run.error else None,
+        provider=run.provider,
+        model=run.model,
+        model_note=run.model_note,
+        usage=UsageOut(
+            input_tokens=run.input_tokens,
+            output_tokens=run.output_tokens,
+            model_calls=run.model_calls,
+            tool_calls=run.tool_calls,
+        ),
+        requested_by=run.requested_by,
+        created_at=run.created_at,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+    )

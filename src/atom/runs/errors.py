@@ -1,0 +1,105 @@
+"""What can be wrong with a run, for the caller (first part) and as the recorded end of a run (second part)."""
+
+from atom.errors import (
+    AtomError,
+    ConflictError,
+    DeadlineError,
+    InvalidError,
+    LimitedError,
+    NotFoundError,
+    TooLargeError,
+)
+
+
+class RunNotFoundError(NotFoundError):
+    code = "run_not_found"
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(f"There is no run {id_}.", hint="`atom runs list` shows them.", run=id_)
+
+
+class ConversationNotFoundError(NotFoundError):
+    code = "conversation_not_found"
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(f"There is no conversation {id_} of this agent.", hint="Leave it out to begin a new one.")
+
+
+class RunEndedError(ConflictError):
+    code = "run_ended"
+
+
+class AgentNotActiveError(ConflictError):
+    code = "agent_not_active"
+
+
+class TaskInvalidError(InvalidError):
+    code = "task_invalid"
+
+
+class TaskTooLargeError(TooLargeError):
+    code = "task_too_large"
+
+
+class FileMissingError(InvalidError):
+    code = "file_missing"
+
+
+class UploadTooLargeError(TooLargeError):
+    code = "upload_too_large"
+
+
+class UploadInvalidError(InvalidError):
+    code = "upload_invalid"
+
+
+class IdempotencyMismatchError(InvalidError):
+    """The same key came with another body."""
+
+    code = "idempotency_mismatch"
+
+
+class RunLimitError(LimitedError):
+    """A bound of the run was reached; `code` of the recorded error says which."""
+
+    code = "run_limit"
+    retryable = False
+
+
+class TurnLimitError(RunLimitError):
+    code = "turn_limit"
+
+
+class ToolCallLimitError(RunLimitError):
+    code = "tool_call_limit"
+
+
+class TokenLimitError(RunLimitError):
+    code = "token_limit"
+
+
+class WallTimeError(DeadlineError):
+    code = "wall_time_limit"
+    retryable = False
+
+
+class ModelMisbehavedError(AtomError):
+    """Bad calls or empty replies in a row: more tries would not help."""
+
+    code = "model_misbehaved"
+
+
+class CrashLoopError(AtomError):
+    code = "crash_loop"
+
+
+class HandOverError(AtomError):
+    """Not a failure: this worker is going away, and the run continues on another."""
+
+    code = "hand_over"
+
+
+class ParkedError(AtomError):
+    """Not a failure: the run waits for a person; the worker lets go of it."""
+
+    code = "parked"

@@ -1,0 +1,255 @@
+"""The journal of one run, as its present owner writes it: each write is one fenced transaction with its events."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from atom.durable import lease
+from atom.durable.ports import Doorbell, Topic
+from atom.errors import AtomError
+from atom.events.models import EventType
+from atom.events.service import Outbox
+from atom.governance.decide import Decision
+from atom.governance.models import Verdict
+from atom.governance.service import GovernanceService, Wish
+from atom.infra.db import Sessions, unit_of_work
+from atom.kit.text import clean_json, shorten
+from atom.runs import store
+from atom.runs.models import Run, RunStatus, Step, StepKind, StepStatus, WaitReason
+from atom.runs.ports import Answered, ChosenModel
+from atom.runs.records import ReplyRecord, ToolRecord, reply_from_json, reply_to_json, tool_from_json, tool_to_json
+from atom.runs.sources import Source
+from atom.runs.transcript import Recorded
+
+EVENT_TEXT = 2000  # characters of a text that an event carries; the journal has the whole
+MAX_STEPS = 5000
+
+
+def reply_key(turn: int) -> str:
+    return f"turn-{turn}"
+
+
+def call_key(turn: int, index: int) -> str:
+    return f"turn-{turn}.call-{index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a new owner finds. `unknown` are calls that began and have no recorded end, by (turn, index)."""
+
+    recorded: Recorded
+    unknown: frozenset[tuple[int, int]]
+
+
+@dataclass(slots=True)
+class Journal:
+    """`epoch` fences every write; `actor` names the agent in events."""
+
+    run_id: UUID
+    agent_id: UUID
+    epoch: int
+    actor: str
+    lease_seconds: float
+    sessions: Sessions = field(repr=False)
+    outbox: Outbox = field(repr=False)
+    governance: GovernanceService = field(repr=False)
+    doorbell: Doorbell = field(repr=False)
+
+    async def load(self) -> Loaded:
+        async with unit_of_work(self.sessions) as session:
+            steps = await store.steps(session, self.run_id, limit=MAX_STEPS)
+        return read(steps)
+
+    async def renew(self) -> bool:
+        """Extend the lease. True when somebody asked to cancel the run."""
+        async with unit_of_work(self.sessions) as session:
+            await self._write(session, {})
+            run = await store.get(session, self.run_id)
+        return run is not None and run.cancel_requested_at is not None
+
+    async def started(self, chosen: ChosenModel) -> None:
+        async with unit_of_work(self.sessions) as session:
+            values = {"provider": chosen.provider, "model": chosen.model, "model_note": chosen.note}
+            await self._write(session, values)
+            data = {**values, "reason": chosen.reason}
+            await self._emit(session, EventType.RUN_STARTED, data)
+
+    async def replied(self, turn: int, record: ReplyRecord, answered: Answered) -> None:
+        """The reply and what it cost, in one transaction: from here on it is never paid again."""
+        key = reply_key(turn)
+        usage = record.usage
+        result = reply_to_json(record)
+        counts = {
+            "model_calls": Run.model_calls + 1,
+            "input_tokens": _plus(Run.input_tokens, usage.input_tokens),
+            "output_tokens": _plus(Run.output_tokens, usage.output_tokens),
+            "model": record.model,
+            "provider": record.provider,
+        }
+        async with unit_of_work(self.sessions) as session:
+            await self._write(session, counts)
+            await store.add_step(session, self._step(key, StepKind.MODEL, record.model, {"turn": turn}, result))
+            await store.add_llm_call(session, self._call(key, record, answered))
+            data = {
+                "step": key,
+                "attempt": record.attempt,
+                "text": record.text,
+                "tool_calls": result["tool_calls"],
+                "finish_reason": record.finish_reason.value,
+                "provider": record.provider,
+                "model": record.model,
+            }
+            await self._emit(session, EventType.MODEL_REPLIED, clean_json(data))
+
+    async def model_failed(self, turn: int, chosen: ChosenModel, error: AtomError, seconds: float) -> None:
+        async with unit_of_work(self.sessions) as session:
+            await self._write(session, {})
+            values = {"execution_id": self.run_id, "step_key": reply_key(turn), "attempt": 0, "outcome": error.code}
+            await store.add_llm_call(
+                session, values | {"provider": chosen.provider, "model": chosen.model, "seconds": seconds}
+            )
+
+    async def authorize(self, key: str, call_id: str, wish: Wish) -> Decision:
+        """The one door. Allowed: the call is on record before it begins. Asked: the run is parked with its question."""
+        async with unit_of_work(self.sessions) as session:
+            await self._write(session, {})
+            decision = await self.governance.authorize(session, wish)
+            said = {"verdict": decision.verdict.value, "reason": decision.reason.value}
+            arguments = clean_json(dict(wish.arguments))
+            await self._emit(
+                session, EventType.TOOL_REQUESTED, {"step": key, "tool": wish.action, "arguments": arguments, **said}
+            )
+            if decision.verdict is Verdict.ALLOW:
+                request = {"id": call_id, "arguments": arguments, **said}
+                await store.add_step(session, self._step(key, StepKind.TOOL, wish.action, request, None))
+            if decision.verdict is Verdict.ASK:
+                approval = await self.governance.request_approval(session, wish, decision, step_key=key)
+                asked = {"approval_id": str(approval), "tool": wish.action, "arguments": arguments, **said}
+                await self._emit(session, EventType.APPROVAL_REQUESTED, asked)
+                await self._park(session, WaitReason.APPROVAL)
+        return decision
+
+    async def again(self, key: str) -> None:
+        """A repeatable call is about to be repeated by this owner."""
+        async with unit_of_work(self.sessions) as session:
+            await self._write(session, {})
+
+    async def called(self, key: str, tool: str, record: ToolRecord) -> None:
+        """The end of a call that `authorize` put on record."""
+        async with unit_of_work(self.sessions) as session:
+            await self._write(session, {"tool_calls": Run.tool_calls + 1})
+            await store.finish_step(session, self.run_id, key, epoch=self.epoch, result=tool_to_json(record))
+            await self._tool_finished(session, key, tool, record)
+
+    async def refused(self, key: str, call_id: str, tool: str, arguments: str, record: ToolRecord) -> None:
+        """A call that never began: denied, unknown, or with arguments that do not fit."""
+        request = clean_json({"id": call_id, "arguments": shorten(arguments, EVENT_TEXT)})
+        async with unit_of_work(self.sessions) as session:
+            await self._write(session, {})
+            await store.add_step(session, self._step(key, StepKind.TOOL, tool, request, tool_to_json(record)))
+            await self._tool_finished(session, key, tool, record)
+
+    async def park(self, reason: WaitReason) -> None:
+        async with unit_of_work(self.sessions) as session:
+            await self._park(session, reason)
+
+    async def complete(self, answer: str, sources: Sequence[Source], *, worked_ms: int) -> None:
+        said = [source.as_json() for source in sources]
+        values = clean_json({"answer": answer, "sources": said})
+        async with unit_of_work(self.sessions) as session:
+            await self._end(session, RunStatus.COMPLETED, {**values, "worked_ms": Run.worked_ms + worked_ms})
+            await self._emit(session, EventType.RUN_COMPLETED, values)
+
+    async def fail(self, error: AtomError, *, worked_ms: int) -> None:
+        said = clean_json({"code": error.code, "message": error.message, "hint": error.hint})
+        async with unit_of_work(self.sessions) as session:
+            await self._end(session, RunStatus.FAILED, {"error": said, "worked_ms": Run.worked_ms + worked_ms})
+            await self._emit(session, EventType.RUN_FAILED, {"error": said})
+
+    async def cancelled(self, *, worked_ms: int) -> None:
+        async with unit_of_work(self.sessions) as session:
+            await self._end(session, RunStatus.CANCELLED, {"worked_ms": Run.worked_ms + worked_ms})
+            await self._emit(session, EventType.RUN_CANCELLED, {})
+
+    async def hand_over(self, *, worked_ms: int) -> None:
+        """Let go of the run and ring for another worker."""
+        async with unit_of_work(self.sessions) as session:
+            values = {"worked_ms": Run.worked_ms + worked_ms}
+            await lease.write(session, Run, self.run_id, epoch=self.epoch, seconds=None, values=values)
+            await self.doorbell.ring(session, Topic.RUN, [self.run_id])
+
+    async def _write(self, session: AsyncSession, values: dict[str, Any]) -> None:
+        await lease.write(session, Run, self.run_id, epoch=self.epoch, seconds=self.lease_seconds, values=values)
+
+    async def _park(self, session: AsyncSession, reason: WaitReason) -> None:
+        values = {"status": RunStatus.WAITING.value, "wait_reason": reason.value}
+        await lease.write(session, Run, self.run_id, epoch=self.epoch, seconds=None, values=values)
+        await self._emit(session, EventType.RUN_WAITING, {"wait_reason": reason.value})
+
+    async def _end(self, session: AsyncSession, status: RunStatus, values: dict[str, Any]) -> None:
+        ended = {"status": status.value, "ended_at": func.now(), **values}
+        await lease.write(session, Run, self.run_id, epoch=self.epoch, seconds=None, values=ended)
+
+    async def _tool_finished(self, session: AsyncSession, key: str, tool: str, record: ToolRecord) -> None:
+        summary = shorten(record.content, EVENT_TEXT)
+        data = {"step": key, "tool": tool, "ok": record.code is None, "code": record.code, "summary": summary}
+        await self._emit(session, EventType.TOOL_FINISHED, clean_json(data))
+
+    async def _emit(self, session: AsyncSession, type_: EventType, data: dict[str, Any]) -> None:
+        await self.outbox.emit(session, type_, actor=self.actor, agent_id=self.agent_id, run_id=self.run_id, data=data)
+
+    def _step(
+        self, key: str, kind: StepKind, name: str, request: dict[str, Any], result: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        ended = {} if result is None else {"result": result, "ended_at": func.now()}
+        status = StepStatus.STARTED if result is None else StepStatus.DONE
+        return {
+            "execution_id": self.run_id,
+            "key": key,
+            "kind": kind.value,
+            "name": shorten(name, 200),
+            "status": status.value,
+            "epoch": self.epoch,
+            "request": request,
+            **ended,
+        }
+
+    def _call(self, key: str, record: ReplyRecord, answered: Answered) -> dict[str, Any]:
+        return {
+            "execution_id": self.run_id,
+            "step_key": key,
+            "attempt": record.attempt,
+            "provider": record.provider,
+            "model": record.model,
+            "outcome": "ok",
+            "input_tokens": record.usage.input_tokens,
+            "output_tokens": record.usage.output_tokens,
+            "seconds": answered.seconds,
+            "first_token_seconds": answered.first_token_seconds,
+            "request_id": answered.completion.request_id,
+        }
+
+
+def read(steps: Sequence[Step]) -> Loaded:
+    """The journal by step key. Pure."""
+    replies: dict[int, ReplyRecord] = {}
+    results: dict[tuple[int, int], ToolRecord] = {}
+    unknown: set[tuple[int, int]] = set()
+    for step in steps:
+        turn, _, index = step.key.removeprefix("turn-").partition(".call-")
+        if step.kind == StepKind.MODEL:
+            replies[int(turn)] = reply_from_json(step.result or {})
+        elif step.result is None:
+            unknown.add((int(turn), int(index)))
+        else:
+            results[int(turn), int(index)] = tool_from_json(step.result)
+    return Loaded(Recorded(replies, results), frozenset(unknown))
+
+
+def _plus(column: Any, tokens: int | None) -> Any:
+    """Unknown stays unknown until a provider reports a number."""
+    return column if tokens is None else func.coalesce(column, 0) + tokens

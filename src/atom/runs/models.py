@@ -1,0 +1,140 @@
+"""Runs, their journal and the conversations they belong to."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column
+
+from atom.durable.lease import Leased
+from atom.infra.db import Base
+
+
+class RunStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED}
+
+
+class WaitReason(StrEnum):
+    APPROVAL = "approval"
+    PROVIDER = "provider"
+    BUDGET = "budget"
+    OPERATOR = "operator"
+    REVIEW = "review"
+    RESTORED = "restored"
+
+
+class StepKind(StrEnum):
+    MODEL = "model"
+    TOOL = "tool"
+
+
+class StepStatus(StrEnum):
+    """`started` without `done` is a call whose outcome nobody knows."""
+
+    STARTED = "started"
+    DONE = "done"
+
+
+class Conversation(Base):
+    __tablename__ = "conversation"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agent.id"))
+    created_at: Mapped[datetime]
+
+
+class Run(Leased, Base):
+    """A task given to an agent. The lease columns say which worker may write to it: see `durable/lease.py`."""
+
+    __tablename__ = "agent_execution"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agent.id"))
+    agent_version: Mapped[int]
+    conversation_id: Mapped[UUID] = mapped_column(ForeignKey("conversation.id"))
+    trigger: Mapped[str]
+    requested_by: Mapped[str]
+    task: Mapped[str]
+    files: Mapped[list[Any]]
+    requested_model: Mapped[str | None]
+    status: Mapped[str]
+    wait_reason: Mapped[str | None]
+    answer: Mapped[str | None]
+    sources: Mapped[list[Any]]
+    error: Mapped[dict[str, Any] | None]
+    provider: Mapped[str | None]
+    model: Mapped[str | None]
+    model_note: Mapped[str | None]
+    input_tokens: Mapped[int | None]
+    output_tokens: Mapped[int | None]
+    model_calls: Mapped[int]
+    tool_calls: Mapped[int]
+    worked_ms: Mapped[int]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
+    cancel_requested_by: Mapped[str | None]
+    wake_seq: Mapped[int]
+
+
+class Step(Base):
+    """A row of the journal: one effect of the run, under a key that is the same in every replay."""
+
+    __tablename__ = "execution_step"
+
+    execution_id: Mapped[UUID] = mapped_column(ForeignKey("agent_execution.id"), primary_key=True)
+    step_no: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str]
+    kind: Mapped[str]
+    name: Mapped[str]
+    status: Mapped[str]
+    epoch: Mapped[int]
+    request: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any] | None]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class LlmCall(Base):
+    """One call of a provider: who answered, what it used, how long it took."""
+
+    __tablename__ = "llm_call"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    execution_id: Mapped[UUID | None]
+    step_key: Mapped[str | None]
+    attempt: Mapped[int]
+    provider: Mapped[str]
+    model: Mapped[str]
+    outcome: Mapped[str]
+    input_tokens: Mapped[int | None]
+    output_tokens: Mapped[int | None]
+    seconds: Mapped[float]
+    first_token_seconds: Mapped[float | None]
+    request_id: Mapped[str | None]
+    at: Mapped[datetime]
+
+
+class IdempotencyKey(Base):
+    """The first answer to a POST that carried this key."""
+
+    __tablename__ = "idempotency_key"
+
+    principal: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    run_id: Mapped[UUID]
+    created_at: Mapped[datetime]

@@ -1,0 +1,104 @@
+"""What the journal keeps of a step, typed and as JSON: plain values with a version, nothing that can name code."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from atom.kit.text import clean_json
+from atom.llm.ports import Completion, FinishReason, ToolCall, Usage
+from atom.tools.ports import SourceLine
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRecord:
+    """A journaled reply of the model."""
+
+    text: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: FinishReason
+    provider: str
+    model: str
+    usage: Usage
+    attempt: int
+
+    @property
+    def empty(self) -> bool:
+        return not self.tool_calls and not self.text.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRecord:
+    """A journaled end of a tool call. `code` is None when it did what was asked."""
+
+    content: str
+    code: str | None
+    sources: tuple[SourceLine, ...]
+
+    @property
+    def invalid(self) -> bool:
+        """The model's own mistake: counted, because a model may make it for ever."""
+        return self.code in {"tool_arguments", "unknown_tool"}
+
+
+def reply_record(completion: Completion, attempt: int) -> ReplyRecord:
+    return ReplyRecord(
+        text=completion.text,
+        tool_calls=completion.tool_calls,
+        finish_reason=completion.finish_reason,
+        provider=completion.provider,
+        model=completion.model,
+        usage=completion.usage,
+        attempt=attempt,
+    )
+
+
+def reply_to_json(record: ReplyRecord) -> dict[str, Any]:
+    value: dict[str, Any] = clean_json(
+        {
+            "v": VERSION,
+            "text": record.text,
+            "tool_calls": [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in record.tool_calls],
+            "finish_reason": record.finish_reason.value,
+            "provider": record.provider,
+            "model": record.model,
+            "usage": {
+                "input_tokens": record.usage.input_tokens,
+                "output_tokens": record.usage.output_tokens,
+                "cached_tokens": record.usage.cached_tokens,
+            },
+            "attempt": record.attempt,
+        }
+    )
+    return value
+
+
+def reply_from_json(value: Mapping[str, Any]) -> ReplyRecord:
+    return ReplyRecord(
+        text=value["text"],
+        tool_calls=tuple(ToolCall(c["id"], c["name"], c["arguments"]) for c in value["tool_calls"]),
+        finish_reason=FinishReason(value["finish_reason"]),
+        provider=value["provider"],
+        model=value["model"],
+        usage=Usage(**value["usage"]),
+        attempt=value["attempt"],
+    )
+
+
+def tool_to_json(record: ToolRecord) -> dict[str, Any]:
+    value: dict[str, Any] = clean_json(
+        {
+            "v": VERSION,
+            "ok": record.code is None,
+            "code": record.code,
+            "content": record.content,
+            "sources": [[s.path, s.line, s.text] for s in record.sources],
+        }
+    )
+    return value
+
+
+def tool_from_json(value: Mapping[str, Any]) -> ToolRecord:
+    sources = tuple(SourceLine(path, line, text) for path, line, text in value["sources"])
+    return ToolRecord(content=value["content"], code=value["code"], sources=sources)

@@ -1,0 +1,328 @@
+"""Every setting of Atom, and the only place that reads the environment.
+
+A setting is `ATOM_<GROUP>__<NAME>`; the plain names that the troubleshooting guide uses (`DATABASE_URL`, ...) mean the
+same settings. Settings are frozen, built once in `main` and passed down.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from atom.errors import InvalidError
+from atom.kit.redact import redact
+
+
+class SettingsError(InvalidError):
+    """A setting is wrong. The message names the variable, the problem and the fix, never a secret."""
+
+    code = "settings_invalid"
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _expand(cls, value: object) -> object:
+        """`~` in a path is a shell's word; unit files and manifests do not expand it."""
+        if not isinstance(value, Path):
+            return value
+        try:
+            return value.expanduser()
+        except RuntimeError:
+            raise ValueError("this user's home directory is not known, write the path out") from None
+
+
+class DatabaseSettings(Group):
+    url: SecretStr | None = Field(
+        default=None, description="postgresql://user:password@host:port/database. Unset: the embedded PostgreSQL."
+    )
+    direct_url: SecretStr | None = Field(
+        default=None,
+        description="The server itself when url goes through PgBouncer: for LISTEN, migrations and the queue.",
+    )
+    pool_size: int = Field(default=20, ge=1, le=500, description="Connections kept open by one process.")
+    max_overflow: int = Field(default=10, ge=0, le=500, description="Connections more under load.")
+    pool_timeout: float = Field(
+        default=3.0, gt=0, le=60, description="Seconds to wait for a free connection before a 503."
+    )
+    connect_timeout: int = Field(
+        default=5, ge=1, le=60, description="Seconds to wait for the server to take a connection."
+    )
+    statement_timeout: float = Field(
+        default=30.0, gt=0, le=3600, description="Seconds after which the server ends a statement."
+    )
+    budget: Literal["warn", "refuse"] = Field(
+        default="warn",
+        description="When pools of all replicas exceed max_connections: shrink and warn, or refuse to start.",
+    )
+    replicas: int = Field(
+        default=1, ge=1, le=1000, description="How many Atom processes share this database, for the connection budget."
+    )
+    prepared_statements: bool = Field(default=True, description="Set false behind PgBouncer in transaction mode.")
+
+
+class RedisSettings(Group):
+    url: SecretStr | None = Field(
+        default=None, description="redis://host:port/0. Unset: Redis is disabled, and Atom is still healthy."
+    )
+    timeout: float = Field(default=0.2, gt=0, le=10, description="Seconds one Redis operation may take.")
+
+
+class WebSettings(Group):
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    allowed_hosts: Names = Field(
+        default=("localhost", "127.0.0.1", "[::1]"),
+        description="Values of the Host header that are served, comma-separated.",
+    )
+    allowed_origins: Names = Field(
+        default=(), description="Origins beside its own that may call, comma-separated, each scheme://host[:port]."
+    )
+    metrics_public: bool = Field(default=True, description="Serve /metrics without a credential.")
+    max_body_bytes: int = Field(
+        default=1_000_000, ge=1_000, le=100_000_000, description="Largest request body, uploads apart."
+    )
+    max_upload_bytes: int = Field(default=10_000_000, ge=1_000, le=1_000_000_000, description="Largest uploaded file.")
+    drain_seconds: float = Field(
+        default=20.0, ge=0, le=600, description="Seconds that requests and runs may take to end after SIGTERM."
+    )
+
+
+class LoggingSettings(Group):
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged."
+    )
+    file: Path | None = Field(default=None, description="Also write the log here (the guide's /var/log/atom/atom.log).")
+
+
+class Provider(StrEnum):
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    LOCAL = "local"
+    SCRIPTED = "scripted"
+
+
+class LlmSettings(Group):
+    provider: Provider | None = Field(
+        default=None, description="Which provider is asked first. Unset: the first one with a key, else local."
+    )
+    openai_api_key: SecretStr | None = Field(default=None, description="Key for OpenAI or a compatible endpoint.")
+    openai_base_url: str | None = Field(
+        default=None, description="Another OpenAI-compatible endpoint (Ollama, vLLM, ...)."
+    )
+    openai_model: str = Field(default="gpt-5.4-mini", description="Model asked at openai when the agent names none.")
+    anthropic_api_key: SecretStr | None = Field(default=None, description="Key for Anthropic.")
+    anthropic_base_url: str | None = Field(default=None, description="Another Anthropic-compatible endpoint.")
+    anthropic_model: str = Field(
+        default="claude-sonnet-5-5", description="Model asked at anthropic when the agent names none."
+    )
+    scripted_path: Path | None = Field(
+        default=None, description="Replies of the scripted model, a JSON file: for tests and drills."
+    )
+    timeout: float = Field(default=60.0, gt=0, le=3600, description="Seconds one model call may take in all.")
+    first_byte_timeout: float = Field(
+        default=30.0, gt=0, le=3600, description="Seconds until a model must begin to answer."
+    )
+    idle_timeout: float = Field(
+        default=20.0, gt=0, le=3600, description="Seconds of silence in a stream before it is given up."
+    )
+    slow_seconds: float = Field(
+        default=15.0, gt=0, le=3600, description="A call longer than this logs `llm slow response`."
+    )
+    attempts: int = Field(
+        default=3, ge=1, le=10, description="Tries of one model call when the failure is a passing one."
+    )
+    max_tokens: int = Field(default=4096, ge=16, le=200_000, description="Most tokens one reply may have.")
+
+
+class RunSettings(Group):
+    max_concurrent: int = Field(default=8, ge=1, le=500, description="Runs one worker process works on at once.")
+    lease_seconds: float = Field(
+        default=8.0, ge=1, le=300, description="A worker that is silent for this long has lost its run."
+    )
+    sweep_seconds: float = Field(
+        default=1.0, ge=0.1, le=60, description="How often runs without a live worker are looked for."
+    )
+    max_turns: int = Field(default=20, ge=1, le=500, description="Most model calls of one run.")
+    max_tool_calls: int = Field(default=50, ge=0, le=2000, description="Most tool calls of one run.")
+    max_tokens: int = Field(default=400_000, ge=1_000, description="Most tokens one run may use, input and output.")
+    wall_seconds: float = Field(
+        default=900.0, gt=0, le=86_400, description="Longest a run may work, waits for people apart."
+    )
+    max_invalid_calls: int = Field(default=3, ge=1, le=20, description="Bad tool calls in a row before the run fails.")
+    max_task_chars: int = Field(default=100_000, ge=100, le=2_000_000, description="Longest task, in characters.")
+
+
+class ToolSettings(Group):
+    http_allow: Names = Field(
+        default=(),
+        description="Hosts http_get may reach, comma-separated. `example.com` and `*.example.com` (every name below "
+        "it): ports 80 and 443, or with `:port` that port only; `*`: every public host; `internal:host` or "
+        "`internal:host:port`: that exact name, also on an inner address; `10.1.2.3:8080` or `[::1]:8080`: that exact "
+        "address, also an inner one. Empty: every public host. Cloud metadata addresses are never reached.",
+    )
+    http_timeout: float = Field(default=10.0, gt=0, le=120, description="Seconds one http_get may take in all.")
+    http_max_bytes: int = Field(default=5_000_000, ge=1_000, le=50_000_000, description="Largest body http_get reads.")
+    max_file_bytes: int = Field(
+        default=10_000_000, ge=1_000, le=100_000_000, description="Largest file a tool reads or writes."
+    )
+
+
+class Settings(Group):
+    home: Path = Field(
+        description="Folder of the embedded database, the token, logs and workspaces. "
+        "Unset: /var/lib/atom for root, else the user's data folder (on Linux ~/.local/share/atom)."
+    )
+    url: str | None = Field(default=None, description="Where the CLI finds Atom.")
+    token: SecretStr | None = Field(default=None, description="The CLI's API key.")
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    web: WebSettings = WebSettings()
+    logging: LoggingSettings = LoggingSettings()
+    llm: LlmSettings = LlmSettings()
+    runs: RunSettings = RunSettings()
+    tools: ToolSettings = ToolSettings()
+
+
+PLAIN = {  # names that the guide, or every SDK of that provider, uses
+    "ATOM_HOME": ("", "home"),
+    "ATOM_URL": ("", "url"),
+    "ATOM_TOKEN": ("", "token"),
+    "DATABASE_URL": ("database", "url"),
+    "DATABASE_DIRECT_URL": ("database", "direct_url"),
+    "REDIS_URL": ("redis", "url"),
+    "LLM_PROVIDER": ("llm", "provider"),
+    "OPENAI_API_KEY": ("llm", "openai_api_key"),
+    "OPENAI_BASE_URL": ("llm", "openai_base_url"),
+    "ANTHROPIC_API_KEY": ("llm", "anthropic_api_key"),
+    "ANTHROPIC_BASE_URL": ("llm", "anthropic_base_url"),
+}
+# Kubernetes sets these in every pod beside a Service whose name begins with `atom`: not settings, and nobody's mistake.
+SERVICE_LINK = re.compile(
+    r"ATOM(_[A-Z0-9]+)*_(SERVICE_HOST=.*|SERVICE_PORT(_[A-Z0-9_]+)?=.*|PORT_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?=.*"
+    r"|PORT=(tcp|udp|sctp)://.+)"
+)
+GROUPS: dict[str, type[Group]] = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Group)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One effective setting for people: its name, masked value, and where it came from."""
+
+    name: str
+    value: str
+    source: str
+    description: str
+
+
+def default_home() -> Path:
+    """Root has no user data directory of its own that other users may traverse: the system's is used."""
+    return Path("/var/lib/atom") if os.geteuid() == 0 else Path(platformdirs.user_data_dir("atom"))
+
+
+def load(environ: Mapping[str, str] | None = None, **overrides: Mapping[str, Any]) -> Settings:
+    """Settings from the environment; `overrides` (group -> values, from the command line) win. Raises SettingsError."""
+    values, sources = _collect(os.environ if environ is None else environ)
+    for group, changes in overrides.items():
+        values.setdefault(group, {}).update(changes)
+    values.setdefault("home", default_home())
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        said = _explain(error, sources)
+        raise SettingsError(said, hint="`atom config show` lists the settings with their meaning.") from None
+    return settings.model_copy(update={"home": settings.home.absolute()})
+
+
+def origins(settings: Settings, environ: Mapping[str, str] | None = None) -> list[Origin]:
+    """Every effective setting with its source, secrets masked."""
+    _, sources = _collect(os.environ if environ is None else environ)
+    rows = []
+    models: list[tuple[str, type[Group]]] = [("", Settings), *GROUPS.items()]
+    for group, model in models:
+        part = getattr(settings, group) if group else settings
+        for name, field in model.model_fields.items():
+            if not group and name in GROUPS:
+                continue
+            variable = variable_name(group, name)
+            shown = _shown(getattr(part, name))
+            rows.append(Origin(variable, shown, sources.get((group, name), "default"), field.description or ""))
+    return rows
+
+
+def variable_name(group: str, name: str) -> str:
+    return f"ATOM_{group.upper()}__{name.upper()}" if group else f"ATOM_{name.upper()}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "********"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return "" if value is None else str(redact(str(value)))  # an address may carry a password
+
+
+def _collect(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[tuple[str, str], str]]:
+    values: dict[str, Any] = {}
+    sources: dict[tuple[str, str], str] = {}
+    for variable, raw in sorted(environ.items(), key=lambda item: item[0] in PLAIN):
+        text = raw.strip()  # a secret from a file or a manifest often ends with a newline
+        place = PLAIN.get(variable) or _place(variable, text)
+        if place is None or not text:  # an empty variable is how shells and manifests say "unset"
+            continue
+        group, name = place
+        if place in sources:
+            if _get(values, place) != text:
+                raise SettingsError(
+                    f"{variable} and {sources[place]} are both set and differ.", hint="Set one of them."
+                )
+            continue
+        (values.setdefault(group, {}) if group else values)[name] = text
+        sources[place] = variable
+    return values, sources
+
+
+def _get(values: dict[str, Any], place: tuple[str, str]) -> object:
+    group, name = place
+    return values[group][name] if group else values[name]
+
+
+def _place(variable: str, text: str) -> tuple[str, str] | None:
+    if not variable.startswith("ATOM_") or SERVICE_LINK.fullmatch(f"{variable}={text}"):
+        return None
+    group, separator, name = variable.removeprefix("ATOM_").lower().partition("__")
+    if separator and group in GROUPS and name in GROUPS[group].model_fields:
+        return group, name
+    known = [variable_name(g, n) for g, m in GROUPS.items() for n in m.model_fields] + list(PLAIN)
+    near = difflib.get_close_matches(variable, known, n=1)
+    hint = f"Did you mean {near[0]}?" if near else "`atom config show` lists the settings."
+    raise SettingsError(f"{variable} is not a setting of Atom.", hint=hint, field=variable)
+
+
+def _explain(error: ValidationError, sources: Mapping[tuple[str, str], str]) -> str:
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        path = [str(part) for part in problem["loc"]]
+        group, name = (path[0], path[1]) if path[0] in GROUPS and len(path) > 1 else ("", path[0])
+        lines.append(f"{sources.get((group, name)) or variable_name(group, name)}: {problem['msg']}.")
+    return " ".join(lines)

@@ -1,0 +1,1 @@
+"""The built-in tools that an agent may be given."""

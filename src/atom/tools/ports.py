@@ -1,0 +1,59 @@
+"""What a tool is: a schema the model sees, an action governance knows, and one bounded coroutine."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from atom.governance.models import Action
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """A line that a tool showed: where it stands and its text, verbatim. `path` is relative to the workspace."""
+
+    path: str
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutput:
+    """What a tool answers. `content` goes to the model (bounded by the tool); `sources` are the lines it showed."""
+
+    content: str
+    sources: tuple[SourceLine, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """Where a call happens. `workspace` is the agent's folder: the only files a tool may touch.
+
+    `idempotency_key` is the same for a repeated call of the same step.
+    """
+
+    run_id: UUID
+    agent_id: UUID
+    workspace: Path
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A built-in tool. `timeout` in seconds bounds one call; the loop enforces it.
+
+    `run` gets arguments that satisfy `parameters` (a JSON schema, draft 2020-12, with `additionalProperties: false`).
+    It raises `ToolError` for what the model can correct; anything else is a failure of the call.
+    """
+
+    action: Action
+    description: str
+    parameters: Mapping[str, Any]
+    timeout: float
+    run: Callable[[Mapping[str, Any], ToolContext], Awaitable[ToolOutput]]
+
+    @property
+    def name(self) -> str:
+        return self.action.name

@@ -1,0 +1,209 @@
+"""The composition root: settings become engines, ports and services, once per process."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from prometheus_client import CollectorRegistry, Counter
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from atom import __version__
+from atom.agents.service import AgentService
+from atom.durable.adapters.procrastinate import ProcrastinateDoorbell
+from atom.durable.jobs import JobRunner, JobService, waiting_jobs
+from atom.durable.ports import Topic
+from atom.durable.sweep import Sweep
+from atom.events.listener import Listener
+from atom.events.sequencer import CHANNEL, Sequencer
+from atom.events.service import EventReader, Outbox, Signal
+from atom.feed.hub import FeedHub
+from atom.governance.service import GovernanceService
+from atom.identity.guard import Guard
+from atom.identity.origin import TrustedNames
+from atom.identity.service import IdentityService
+from atom.infra.database_url import libpq
+from atom.infra.db import Sessions, create_engine, create_sessions
+from atom.infra.metrics import DatabaseMetrics, PoolCollector, create_registry
+from atom.infra.outage import database_outage
+from atom.kit.clock import SystemClock
+from atom.llm.metrics import LlmMetrics
+from atom.llm.service import Factory, LlmService, adapter_factories
+from atom.ops.checks import PROBE_POOL, standard_checks
+from atom.ops.health import HealthService
+from atom.retrieval.local_embedder import find_local_embedder
+from atom.retrieval.workspace import WorkspaceSearch
+from atom.runs.asking import LlmModels
+from atom.runs.indexing import INDEX_JOB, index_handler
+from atom.runs.service import CANCEL_CHANNEL, RunService
+from atom.runs.worker import RunWorker, cancel_by_text, run_metrics, waiting_runs
+from atom.runs.workspaces import Workspaces
+from atom.settings import Provider, Settings
+from atom.tools.builtin import builtin_tools
+from atom.tools.http import tool_egress
+from atom.tools.registry import ToolRegistry
+from atom.tools.search import search_text_tool
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What every domain stands on. `probes` is the health checks' own small pool."""
+
+    engine: AsyncEngine
+    probes: AsyncEngine
+    sessions: Sessions
+    registry: CollectorRegistry
+    outbox: Outbox
+    reader: EventReader
+    stamped: Signal
+    doorbell: ProcrastinateDoorbell
+    clock: SystemClock
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The services that the edges use."""
+
+    base: Foundation
+    guard: Guard
+    identity: IdentityService
+    agents: AgentService
+    runs: RunService
+    jobs: JobService
+    workspaces: Workspaces
+    llm: LlmService
+    tools: ToolRegistry
+    hub: FeedHub
+    health: HealthService
+
+
+@dataclass(frozen=True, slots=True)
+class Atom:
+    """Everything one process may run; its roles decide what it does."""
+
+    settings: Settings
+    parts: Parts
+    worker: RunWorker
+    job_runner: JobRunner
+    sequencer: Sequencer
+    listener: Listener
+    sweep: Sweep
+
+    async def aclose(self) -> None:
+        await self.parts.llm.aclose()
+        for engine in (self.parts.base.engine, self.parts.base.probes):
+            await engine.dispose()
+
+
+def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider, Factory] | None = None) -> Atom:
+    """Wire one process. Opens nothing yet: connections are made when they are first needed.
+
+    `models` replaces the providers' adapters, for tests and drills.
+    """
+    base = _foundation(settings, url, direct)
+    factories = adapter_factories(settings.llm) | dict(models or {})
+    llm = LlmService(settings.llm, factories, LlmMetrics(base.registry), base.clock)
+    identity = IdentityService(base.outbox, base.clock)
+    names = TrustedNames(
+        frozenset(name.lower() for name in settings.web.allowed_hosts),
+        frozenset(origin.lower() for origin in settings.web.allowed_origins),
+    )
+    guard = Guard(identity, base.sessions, names)
+    search = WorkspaceSearch(find_local_embedder(), settings.home / "cache" / "embeddings")
+    egress = tool_egress(settings.tools)
+    search_text = search_text_tool(search)
+    tools = ToolRegistry(builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=search_text))
+    agents = AgentService(base.outbox, frozenset(tools.names), llm.choose)
+    governance = GovernanceService(agents, {name: tools.get(name).action for name in tools.names})
+    workspaces = Workspaces(settings.home / "workspaces", settings.web.max_upload_bytes)
+    reader = base.reader
+    dropped = Counter(
+        "atom_websocket_dropped_total", "Items a slow viewer's queue had no room for.", ["kind"], registry=base.registry
+    )
+    hub = FeedHub(reader, base.stamped, dropped)
+    worker = _worker(settings, base, Working(agents, governance, llm, tools, hub, workspaces))
+    runs = RunService(
+        agents=agents,
+        governance=governance,
+        outbox=base.outbox,
+        doorbell=base.doorbell,
+        workspaces=workspaces,
+        settings=settings.runs,
+        check_model=llm.choose,
+        stop_here=worker.cancel_here,
+    )
+    jobs = JobService(base.doorbell)
+    handlers = {INDEX_JOB: index_handler(search, workspaces)}
+    health = HealthService(standard_checks(base.probes, settings.redis, llm.choose), __version__, base.clock)
+    parts = Parts(base, guard, identity, agents, runs, jobs, workspaces, llm, tools, hub, health)
+    return Atom(
+        settings=settings,
+        parts=parts,
+        worker=worker,
+        job_runner=JobRunner(base.sessions, handlers, worker.owner, settings.runs.lease_seconds),
+        sequencer=Sequencer(base.sessions, base.outbox.written, base.stamped),
+        listener=Listener(
+            libpq(direct), {CHANNEL: lambda _: base.stamped.set(), CANCEL_CHANNEL: partial(cancel_by_text, worker)}
+        ),
+        sweep=Sweep(
+            base.sessions,
+            base.doorbell,
+            {Topic.RUN: waiting_runs, Topic.JOB: waiting_jobs},
+            settings.runs.sweep_seconds,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """What the worker walks a run with."""
+
+    agents: AgentService
+    governance: GovernanceService
+    llm: LlmService
+    tools: ToolRegistry
+    hub: FeedHub
+    workspaces: Workspaces
+
+
+def _worker(settings: Settings, base: Foundation, using: Working) -> RunWorker:
+    return RunWorker(
+        sessions=base.sessions,
+        agents=using.agents,
+        governance=using.governance,
+        outbox=base.outbox,
+        doorbell=base.doorbell,
+        models=LlmModels(using.llm),
+        registry=using.tools,
+        deltas=using.hub,
+        workspaces=using.workspaces,
+        settings=settings.runs,
+        llm=settings.llm,
+        metrics=run_metrics(base.registry),
+        owner=owner_name(),
+    )
+
+
+def owner_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _foundation(settings: Settings, url: URL, direct: URL) -> Foundation:
+    registry = create_registry(__version__)
+    engine = create_engine(url, settings.database)
+    registry.register(PoolCollector(engine))
+    sessions = create_sessions(engine, database_outage(), DatabaseMetrics(registry))
+    written, stamped = Signal(), Signal()
+    return Foundation(
+        engine=engine,
+        probes=create_engine(url, PROBE_POOL, name="atom-health"),
+        sessions=sessions,
+        registry=registry,
+        outbox=Outbox(written),
+        reader=EventReader(sessions),
+        stamped=stamped,
+        doorbell=ProcrastinateDoorbell(libpq(direct), settings.web.drain_seconds),
+        clock=SystemClock(),
+    )

@@ -1,0 +1,90 @@
+"""Which model answers, as a table."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from atom.llm.choice import LOCAL_MODEL, SCRIPTED_MODEL, Choice, choose, configured
+from atom.llm.errors import ModelNotConfiguredError
+from atom.settings import LlmSettings, Provider
+
+OPENAI = {"openai_api_key": SecretStr("sk-secret-one"), "openai_model": "gpt-x"}
+ANTHROPIC = {"anthropic_api_key": SecretStr("sk-secret-two"), "anthropic_model": "claude-x"}
+SCRIPT = {"scripted_path": Path("script.json")}
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted", "name", "reason"),
+    [
+        ({}, None, f"local/{LOCAL_MODEL}", "no key is set"),
+        (OPENAI, None, "openai/gpt-x", "OPENAI_API_KEY is set"),
+        (ANTHROPIC, None, "anthropic/claude-x", "ANTHROPIC_API_KEY is set"),
+        (OPENAI | ANTHROPIC, None, "openai/gpt-x", "OPENAI_API_KEY is set"),
+        (OPENAI | ANTHROPIC, " ", "openai/gpt-x", "OPENAI_API_KEY is set"),
+        (
+            OPENAI | ANTHROPIC | {"provider": "anthropic"},
+            None,
+            "anthropic/claude-x",
+            "LLM_PROVIDER=anthropic",
+        ),
+        (OPENAI | {"provider": "local"}, None, f"local/{LOCAL_MODEL}", "LLM_PROVIDER=local"),
+        (SCRIPT, None, f"local/{LOCAL_MODEL}", "no key is set"),
+        (SCRIPT | {"provider": "scripted"}, None, f"scripted/{SCRIPTED_MODEL}", "LLM_PROVIDER=scripted"),
+        (OPENAI, "gpt-y", "openai/gpt-y", "the model gpt-y is asked for"),
+        (OPENAI, "openai/gpt-y", "openai/gpt-y", "the model openai/gpt-y is asked for"),
+        (OPENAI | ANTHROPIC, "anthropic", "anthropic/claude-x", "the model anthropic is asked for"),
+        (OPENAI | ANTHROPIC, "anthropic/c:1", "anthropic/c:1", "the model anthropic/c:1 is asked for"),
+        (OPENAI, "openai/org/llama-3@q4", "openai/org/llama-3@q4", "the model openai/org/llama-3@q4 is asked for"),
+        (OPENAI, "local", f"local/{LOCAL_MODEL}", "the model local is asked for"),
+        (OPENAI, f"local/{LOCAL_MODEL}", f"local/{LOCAL_MODEL}", f"the model local/{LOCAL_MODEL} is asked for"),
+    ],
+)
+def test_choice(values: dict[str, Any], wanted: str | None, name: str, reason: str) -> None:
+    choice = choose(LlmSettings(**values), wanted)
+    assert (choice.name, choice.reason) == (name, reason)
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted", "message"),
+    [
+        ({"provider": "openai"}, None, "OPENAI_API_KEY is not set"),
+        ({"provider": "anthropic"} | OPENAI, None, "ANTHROPIC_API_KEY is not set"),
+        ({"provider": "scripted"}, None, "ATOM_LLM__SCRIPTED_PATH is not set"),
+        ({"provider": "openai", "openai_api_key": SecretStr("  ")}, None, "OPENAI_API_KEY is not set"),
+        (OPENAI, "anthropic/claude", "ANTHROPIC_API_KEY is not set"),
+        (OPENAI, "scripted", "ATOM_LLM__SCRIPTED_PATH is not set"),
+        (OPENAI, "gemini/pro", "'gemini' in the model name 'gemini/pro' is not a provider"),
+        (OPENAI, "OPENAI/gpt", "'OPENAI' in the model name"),
+        (OPENAI, "openai/", "names a provider and no model"),
+        (OPENAI, "/gpt", "is not the name of a model"),
+        (OPENAI, "gpt 5", "is not the name of a model"),
+        (OPENAI, "x" * 300, "is not the name of a model"),
+        ({}, "gpt-5", f"The local provider has one model, {LOCAL_MODEL}"),
+        ({}, "local/gpt-5", f"The local provider has one model, {LOCAL_MODEL}"),
+    ],
+)
+def test_impossible_choice_says_what_to_set(values: dict[str, Any], wanted: str | None, message: str) -> None:
+    with pytest.raises(ModelNotConfiguredError) as caught:
+        choose(LlmSettings(**values), wanted)
+    assert message in caught.value.message
+    assert caught.value.hint
+    assert "secret" not in str(caught.value)
+
+
+@given(wanted=st.text(max_size=40))
+def test_any_text_is_a_choice_or_a_clear_error(wanted: str) -> None:
+    with suppress(ModelNotConfiguredError):
+        choice = choose(LlmSettings(**OPENAI), wanted)  # type: ignore[arg-type]
+        assert isinstance(choice, Choice)
+        assert choice.provider is not Provider.SCRIPTED
+
+
+def test_configured_providers() -> None:
+    assert configured(LlmSettings()) == (Provider.LOCAL,)
+    everything = LlmSettings(**(OPENAI | ANTHROPIC | SCRIPT))  # type: ignore[arg-type]
+    assert configured(everything) == (Provider.OPENAI, Provider.ANTHROPIC, Provider.SCRIPTED, Provider.LOCAL)

@@ -1,0 +1,92 @@
+"""How a provider's words and headers are read."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from atom.llm.adapters.faults import MAX_QUOTED, Route, from_status, quoted, retry_after
+from atom.llm.adapters.wire import endpoint
+from atom.llm.errors import ModelNotConfiguredError
+from atom.settings import Provider
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+KEY = "sk-canary-4f9a7b2e81d6c350aa17"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"retry-after": "Tue, 24 Nov 2026 12:00:30 GMT"}, 30.0),
+        ({"retry-after": "Tue, 24 Nov 2026 11:00:00 GMT"}, 0.0),
+        ({"retry-after": "-5"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "1e12"}, 86_400.0),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({"error": {"message": "no"}}, "no"),
+        ({"message": "no"}, "no"),
+        ({"detail": "no"}, "no"),
+        ("a\n  b", "a b"),
+        (None, ""),
+        ({}, ""),
+        (f"key {KEY} is bad", "key ******** is bad"),
+        (f"key {KEY[:6]}*****{KEY[-4:]} is bad", "key ******** is bad"),
+        ("key sk-proj-abcdefghijklmnop is bad", "key ******** is bad"),
+    ],
+)
+def test_only_the_message_is_quoted_and_no_key(said: object, shown: str) -> None:
+    assert quoted(said, KEY) == shown
+
+
+@given(before=st.text(max_size=400), after=st.text(max_size=400))
+def test_key_never_survives_quoting(before: str, after: str) -> None:
+    text = quoted({"error": {"message": f"{before}{KEY}{after}"}}, KEY)
+    assert KEY not in text
+    assert len(text) <= MAX_QUOTED
+
+
+def test_refused_key_is_told_in_our_words_only() -> None:
+    route = Route("openai", "m", "host", KEY)
+    error = from_status(route, 401, {"error": {"message": "Incorrect API key: sk-ca...aa17"}})
+    assert error.message == "openai refused the key (401)."
+    assert "OPENAI_API_KEY" in error.hint
+
+
+@pytest.mark.parametrize("key", ["two words", "käse", "a\x00b", "line\nbreak"])
+def test_unusable_key_is_refused_by_its_variable(key: str) -> None:
+    with pytest.raises(ModelNotConfiguredError, match="OPENAI_API_KEY") as caught:
+        endpoint(Provider.OPENAI, SecretStr(key), None, "https://api.openai.com/v1")
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [None, SecretStr(""), SecretStr(" \n")])
+def test_missing_key_names_its_variable(key: SecretStr | None) -> None:
+    with pytest.raises(ModelNotConfiguredError, match="ANTHROPIC_API_KEY is not set"):
+        endpoint(Provider.ANTHROPIC, key, None, "https://api.anthropic.com")
+
+
+@pytest.mark.parametrize("url", ["localhost:11434", "ftp://host/v1", "http://", "://", "http://[::1"])
+def test_unusable_address_names_its_variable(url: str) -> None:
+    with pytest.raises(ModelNotConfiguredError, match="OPENAI_BASE_URL"):
+        endpoint(Provider.OPENAI, SecretStr(KEY), url, "https://api.openai.com/v1")
+
+
+def test_newline_of_a_pasted_key_is_dropped() -> None:
+    place = endpoint(Provider.OPENAI, SecretStr(f"{KEY}\n"), "http://user:pass@box:8080/v1", "")
+    assert (place.key, place.host) == (KEY, "box:8080")
+    assert KEY not in repr(place)

@@ -1,0 +1,48 @@
+"""The set of built-in tools, as models and governance see it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from atom.governance.models import Action, EffectClass, Risk
+from atom.kit.clock import FrozenClock
+from atom.settings import ToolSettings
+from atom.tools.builtin import builtin_tools
+from atom.tools.http import tool_egress
+from atom.tools.ports import Tool, ToolContext, ToolOutput
+from atom.tools.registry import ToolRegistry
+
+
+async def found_nothing(_: Mapping[str, Any], __: ToolContext) -> ToolOutput:
+    return ToolOutput("nothing")
+
+
+SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
+SEARCH = Tool(Action("search_text", Risk.LOW, EffectClass.READ), "Search the files.", SCHEMA, 10.0, found_nothing)
+SETTINGS = ToolSettings()
+TOOLS = builtin_tools(SETTINGS, clock=FrozenClock(), egress=tool_egress(SETTINGS), search_text=SEARCH)
+
+
+def test_set_is_exactly_the_built_in_tools() -> None:
+    assert ToolRegistry(TOOLS).names == (
+        "calculate", "current_time", "delete_file", "http_get", "list_files", "read_file", "search_text", "write_file",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_every_argument_is_described_and_every_call_is_bounded(tool: Tool) -> None:
+    Draft202012Validator.check_schema(tool.parameters)
+    assert tool.parameters["additionalProperties"] is False
+    assert all(schema["description"] for schema in tool.parameters["properties"].values())
+    assert 0 < tool.timeout <= 125
+    assert tool.description
+
+
+def test_only_http_get_can_carry_bytes_out() -> None:
+    assert [tool.name for tool in TOOLS if tool.action.egress] == ["http_get"]
+
+
+def test_only_writing_and_deleting_may_not_be_repeated() -> None:
+    assert [tool.name for tool in TOOLS if not tool.action.effect.repeatable] == ["write_file", "delete_file"]
