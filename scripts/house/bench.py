@@ -1,8 +1,8 @@
 """`make bench`: runs every bench/*.py, shows one table, keeps the numbers in build/bench.
 
-A bench file is a program that takes `--json FILE` and writes its report there: nested objects whose numbers are shown with
-their path as name, or `{"rows": [{"name": "cold start", "value": 1.9, "unit": "s", "goal": 5, "better": "lower"}, ...]}`
-for numbers that have a goal. Both may be in one report.
+A bench file is a program that takes `--json FILE` and writes its report there: nested objects whose numbers are shown
+with their path as name, or, for numbers that have a goal, `{"rows": [{"name": "cold start", "value": 1.9, "unit": "s",
+"goal": 5, "better": "lower"}, ...]}`. Both may be in one report.
 """
 
 import json

@@ -27,7 +27,7 @@ from atom.identity.service import IdentityService
 from atom.infra.database_url import libpq
 from atom.infra.db import Sessions, create_engine, create_sessions
 from atom.infra.metrics import DatabaseMetrics, PoolCollector, create_registry
-from atom.infra.outage import database_outage
+from atom.infra.outage import Outage, database_outage
 from atom.kit.clock import SystemClock
 from atom.llm.metrics import LlmMetrics
 from atom.llm.service import Factory, LlmService, adapter_factories
@@ -53,6 +53,7 @@ class Foundation:
 
     engine: AsyncEngine
     probes: AsyncEngine
+    outage: Outage
     sessions: Sessions
     registry: CollectorRegistry
     outbox: Outbox
@@ -136,7 +137,9 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     )
     jobs = JobService(base.doorbell)
     handlers = {INDEX_JOB: index_handler(search, workspaces)}
-    health = HealthService(standard_checks(base.probes, settings.redis, llm.choose), __version__, base.clock)
+    health = HealthService(
+        standard_checks(base.probes, base.outage, settings.redis, llm.choose), __version__, base.clock
+    )
     parts = Parts(base, guard, identity, agents, runs, jobs, workspaces, llm, tools, hub, health)
     return Atom(
         settings=settings,
@@ -194,11 +197,13 @@ def _foundation(settings: Settings, url: URL, direct: URL) -> Foundation:
     registry = create_registry(__version__)
     engine = create_engine(url, settings.database)
     registry.register(PoolCollector(engine))
-    sessions = create_sessions(engine, database_outage(), DatabaseMetrics(registry))
+    outage = database_outage()
+    sessions = create_sessions(engine, outage, DatabaseMetrics(registry))
     written, stamped = Signal(), Signal()
     return Foundation(
         engine=engine,
         probes=create_engine(url, PROBE_POOL, name="atom-health"),
+        outage=outage,
         sessions=sessions,
         registry=registry,
         outbox=Outbox(written),

@@ -89,3 +89,20 @@ def test_with_nothing_there_it_prints_nothing_for_the_shell(cli: Cli) -> None:
     shown = cli("env")
     assert (shown.code, shown.out) == (1, "")
     assert "start `atom up` first" in shown.err
+
+
+@pytest.mark.parametrize(("version", "newer"), [("15.18 (Debian 15.18-0+deb12u1)", True), ("99.1", False)])
+def test_psql_too_old_for_the_embedded_server_gives_way_to_its_own(
+    home: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str, newer: bool
+) -> None:
+    embed(home)
+    old = tmp_path / "bin" / "psql"
+    old.parent.mkdir()
+    old.write_text(f"#!/bin/sh\necho 'psql (PostgreSQL) {version}'\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{old.parent}:/usr/bin:/bin")
+    [path] = in_shell(cli("env").out, "PATH")
+    assert path.endswith(f"{old.parent}:/usr/bin:/bin")
+    assert (not path.startswith(str(old.parent))) is newer
+    if newer:
+        assert (Path(path.partition(":")[0]) / "psql").exists()

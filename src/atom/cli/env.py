@@ -1,7 +1,11 @@
 """`atom env`: shell lines that point psql, the guide's commands and atom itself at this deployment."""
 
+import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -10,9 +14,12 @@ from atom.cli.output import Output
 from atom.cli.target import locate
 from atom.errors import NotFoundError
 from atom.infra.database_url import parse_database_url
+from atom.infra.postgres_binaries import find_binaries
 from atom.infra.postgres_endpoint import Endpoint, is_own_url, read_endpoint
+from atom.infra.postgres_errors import BinariesMissingError
 from atom.settings import Settings, load
 
+PROBE_SECONDS = 10
 QUERY = {"sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY"}
 
 
@@ -30,6 +37,26 @@ def env(as_json: Json = False) -> None:
         return
     for name, value in values.items():
         print(f"export {name}={shlex.quote(value)}")
+    folder = newer_programs() if "PGPASSFILE" in values else None
+    if folder is not None:
+        print(f'export PATH={shlex.quote(str(folder))}:"$PATH"')
+
+
+def newer_programs() -> Path | None:
+    """The embedded server's own psql and pg_dump, where this shell's are missing or too old for it.
+
+    An older psql fails on `\\l`, an older pg_dump on everything.
+    """
+    try:
+        binaries = find_binaries()
+    except BinariesMissingError:
+        return None
+    found = shutil.which("psql")
+    if found is None:
+        return binaries.folder
+    said = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+    major = re.search(r"(\d+)", said.stdout)
+    return binaries.folder if major is None or int(major[1]) < binaries.major else None
 
 
 def variables(settings: Settings) -> dict[str, str]:

@@ -75,6 +75,7 @@ class FeedHub:
     def close(self) -> None:
         """End every stream: this process is going away, and its viewers resume elsewhere from their cursor."""
         self.closed = True
+        self.stamped.set()  # the reading task looks again, and sees its stop
         for subscriber in self._subscribers:
             subscriber.wake()
 

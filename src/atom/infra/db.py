@@ -1,28 +1,52 @@
 """The database: one async engine for a process, one short transaction for a request or a step."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import URL, DateTime, Uuid
+import psycopg
+from sqlalchemy import URL, DateTime, Uuid, event
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
 from atom.errors import UnavailableError
+from atom.infra.db_faults import (
+    DatabaseBusyError,
+    DatabaseFullError,
+    DatabaseReadOnlyError,
+    DatabaseUnavailableError,
+    PoolExhaustedError,
+    SchemaMissingError,
+    fault,
+    read_only,
+)
 from atom.infra.metrics import DatabaseMetrics
-from atom.infra.outage import Outage
+from atom.infra.outage import Outage, Repeated
 from atom.settings import DatabaseSettings
+
+__all__ = [
+    "Base", "DatabaseBusyError", "DatabaseFullError", "DatabaseReadOnlyError", "DatabaseUnavailableError",
+    "PoolExhaustedError", "SchemaMissingError", "Sessions", "after_commit", "create_engine", "create_sessions",
+    "unit_of_work", "with_retry",
+]  # fmt: skip
 
 type_map = {datetime: DateTime(timezone=True), UUID: Uuid(), dict[str, Any]: JSONB(), list[Any]: JSONB()}
 T = TypeVar("T")
 Sessions = async_sessionmaker[AsyncSession]
 IDLE_IN_TRANSACTION_SECONDS = 30  # longer than any of our transactions; a leaked one must not hold its locks for ever
+UNIT_SECONDS = 60.0
+CLOSE_SECONDS = 5.0  # for a rollback; a connection that does not answer in that time is thrown away
+# A peer that vanished without a word (firewall, power) is found in half a minute, not in the two hours of the kernel.
+KEEPALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 
 
 class Base(DeclarativeBase):
@@ -31,37 +55,75 @@ class Base(DeclarativeBase):
     type_annotation_map = type_map
 
 
-class DatabaseUnavailableError(UnavailableError):
-    code = "database_unavailable"
-
-
-class PoolExhaustedError(UnavailableError):
-    code = "database_pool_exhausted"
-
-
 def create_engine(url: URL, settings: DatabaseSettings, *, name: str = "atom") -> AsyncEngine:
     """An engine whose pool checks a connection before it hands it out, so that a killed one costs no request."""
-    arguments: dict[str, Any] = {"connect_timeout": settings.connect_timeout, "application_name": name}
-    if settings.prepared_statements:
-        arguments["options"] = (
-            f"-c statement_timeout={int(settings.statement_timeout * 1000)}"
-            f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS * 1000} -c timezone=UTC"
-        )
-    else:  # PgBouncer in transaction mode keeps no session: neither prepared statements nor startup options
-        arguments["prepare_threshold"] = None
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=settings.pool_size,
         max_overflow=settings.max_overflow,
         pool_timeout=settings.pool_timeout,
         pool_pre_ping=True,
         pool_recycle=1800,
-        connect_args=arguments,
+        connect_args=_connect_args(url, settings, name),
+        hide_parameters=True,  # they are people's texts and hashes of keys, and an error's text ends in a log
     )
+    event.listen(engine.sync_engine, "handle_error", _leave_standby)
+    return engine
 
 
-def create_sessions(engine: AsyncEngine, outage: Outage, metrics: DatabaseMetrics) -> Sessions:
-    info = {"outage": outage, "metrics": metrics}
+def _connect_args(url: URL, settings: DatabaseSettings, name: str) -> dict[str, Any]:
+    """What the URL says itself wins."""
+    ours: dict[str, Any] = {"connect_timeout": settings.connect_timeout, "application_name": name, **KEEPALIVE}
+    found = {key: value for key, value in ours.items() if key not in url.query}
+    if settings.prepared_statements:
+        found["options"] = (
+            f"-c statement_timeout={int(settings.statement_timeout * 1000)}"
+            f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS * 1000} -c timezone=UTC"
+            f" {url.query.get('options', '')}"
+        )
+    else:  # PgBouncer in transaction mode keeps no session: neither prepared statements nor startup options
+        found["prepare_threshold"] = None
+    return found
+
+
+def _leave_standby(context: ExceptionContext) -> None:
+    """After a failover the pool still holds connections to the old primary: drop them all, the next are to the new."""
+    if read_only(context.original_exception):
+        context.is_disconnect = True
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What a unit of work is bounded by, and where its failures are told and counted."""
+
+    outage: Outage
+    repeated: Repeated
+    metrics: DatabaseMetrics
+    seconds: float
+
+    def refusal(self, error: BaseException) -> DatabaseUnavailableError | None:
+        found = fault(error)
+        if found is None:
+            return None
+        if type(found) is DatabaseUnavailableError:
+            self.metrics.errors.labels(kind="connection").inc()
+            self.outage.began(error)
+        else:
+            self.metrics.errors.labels(kind=found.code).inc()
+            self.repeated.warn("database.refused", found.code, error)
+        return found
+
+    def exhausted(self, error: PoolTimeoutError) -> PoolExhaustedError:
+        self.metrics.errors.labels(kind=PoolExhaustedError.code).inc()
+        self.repeated.warn("database.pool_exhausted", PoolExhaustedError.code, error)
+        return PoolExhaustedError("All database connections are in use.", hint="Try again shortly.")
+
+
+def create_sessions(
+    engine: AsyncEngine, outage: Outage, metrics: DatabaseMetrics, *, seconds: float = UNIT_SECONDS
+) -> Sessions:
+    """`seconds` bounds one unit of work, a server that hangs included."""
+    info = {"watch": Watch(outage, Repeated("database"), metrics, seconds)}
     return async_sessionmaker(engine, expire_on_commit=False, autoflush=False, info=info)
 
 
@@ -73,32 +135,27 @@ async def unit_of_work(sessions: Sessions) -> AsyncIterator[AsyncSession]:
     or any other network call inside it.
     """
     session = sessions()
-    outage: Outage = session.info["outage"]
-    metrics: DatabaseMetrics = session.info["metrics"]
+    watch: Watch = session.info["watch"]
+    limit = asyncio.timeout(watch.seconds)
     try:
-        with metrics.pool_wait.time():
-            await session.connection()
-        yield session
-        await session.commit()
-        outage.ended()
+        async with limit:
+            with watch.metrics.pool_wait.time():
+                await session.connection()
+            yield session
+            await session.commit()
+        watch.outage.ended()
+        for callback in session.info.pop("after_commit", []):
+            callback()
     except PoolTimeoutError as error:
-        metrics.errors.labels(kind="pool_exhausted").inc()
-        await _rollback(session)
-        raise PoolExhaustedError("All database connections are in use.", hint="Try again shortly.") from error
-    except DBAPIError as error:
-        await _rollback(session)
-        if not _is_outage(error):
+        raise watch.exhausted(error) from error
+    except (DBAPIError, psycopg.Error, TimeoutError) as error:
+        own = isinstance(error, TimeoutError) and not limit.expired()  # a bound of the caller
+        refusal = None if own else watch.refusal(error)
+        if refusal is None:
             raise
-        metrics.errors.labels(kind="connection").inc()
-        outage.began(error)
-        raise DatabaseUnavailableError("The database does not answer.", hint="Try again shortly.") from error
-    except BaseException:
-        await _rollback(session)
-        raise
+        raise refusal from error
     finally:
-        await asyncio.shield(session.close())
-    for callback in session.info.pop("after_commit", []):
-        callback()
+        await _to_the_end(_close(session))
 
 
 def after_commit(session: AsyncSession, callback: Callable[[], None]) -> None:
@@ -106,22 +163,28 @@ def after_commit(session: AsyncSession, callback: Callable[[], None]) -> None:
     session.info.setdefault("after_commit", []).append(callback)
 
 
-async def _rollback(session: AsyncSession) -> None:
-    """A cancelled task must not hand back a connection with an open transaction."""
+async def _close(session: AsyncSession) -> None:
+    """Nothing goes back into the pool with an open transaction."""
     try:
-        await asyncio.shield(session.rollback())
-    except DBAPIError:  # the connection is gone, and its transaction with it
-        await asyncio.shield(session.invalidate())
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await session.rollback()
+            await session.close()
+    except (DBAPIError, psycopg.Error, TimeoutError):  # the connection is gone, and its transaction with it
+        await session.invalidate()
 
 
-def _is_outage(error: DBAPIError) -> bool:
-    """Connection loss, refusal and shutdown; not a statement that the server understood and refused."""
-    if error.connection_invalidated:
-        return True
-    state = getattr(error.orig, "sqlstate", None)
-    if state is None:
-        return type(error.orig).__name__ in {"OperationalError", "InterfaceError", "ConnectionTimeout"}
-    return state[:2] in {"08", "53", "57"} or state in {"25006", "28P01", "3D000"}
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await it whole, even when this task is cancelled meanwhile; the cancellation is raised then."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 async def with_retry(call: Callable[[], Awaitable[T]], *, attempts: int, first_delay: float = 0.2) -> T:
@@ -130,9 +193,9 @@ async def with_retry(call: Callable[[], Awaitable[T]], *, attempts: int, first_d
     for attempt in range(attempts):
         try:
             return await call()
-        except UnavailableError:
-            if attempt + 1 == attempts:
+        except UnavailableError as error:
+            if not error.retryable or attempt + 1 == attempts:
                 raise
-            await asyncio.sleep(delay)
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
             delay = min(delay * 2, 5.0)
     raise AssertionError("attempts is at least 1")

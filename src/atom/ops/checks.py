@@ -1,22 +1,27 @@
 """Checks as data: what is probed, whether it decides readiness, and the probe itself."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from atom.errors import AtomError, UnavailableError
-from atom.infra.outage import Outage, database_outage
+from atom.infra.outage import Outage
 from atom.infra.redis import RedisAddress, parse_redis_url, ping
 from atom.infra.schema import head
 from atom.settings import DatabaseSettings, RedisSettings
 
 WORKER_ALIVE_SECONDS = 60.0
+ANSWER_SECONDS = 1.5
 PROBE_POOL = DatabaseSettings(pool_size=2, max_overflow=2, pool_timeout=1.0, connect_timeout=2)
+
+
+UNANSWERED = (DBAPIError, PoolTimeoutError, OSError, TimeoutError)
 
 
 class Health(StrEnum):
@@ -43,9 +48,8 @@ def database_check(engine: AsyncEngine, outage: Outage) -> Check:
 
     async def probe() -> Health:
         try:
-            async with engine.connect() as connection:
-                await connection.execute(text("SELECT 1"))
-        except (DBAPIError, PoolTimeoutError, OSError) as error:
+            await _ask(engine, text("SELECT 1"))
+        except UNANSWERED as error:
             outage.began(error)
             return Health.UNHEALTHY
         outage.ended()
@@ -57,9 +61,8 @@ def database_check(engine: AsyncEngine, outage: Outage) -> Check:
 def schema_check(engine: AsyncEngine, head: str) -> Check:
     async def probe() -> Health:
         try:
-            async with engine.connect() as connection:
-                found = await connection.scalar(text("SELECT version_num FROM alembic_version"))
-        except (DBAPIError, PoolTimeoutError, OSError):
+            found = await _ask(engine, text("SELECT version_num FROM alembic_version"))
+        except UNANSWERED:
             return Health.UNHEALTHY
         return Health.HEALTHY if found == head else Health.UNHEALTHY
 
@@ -74,13 +77,30 @@ def workers_check(engine: AsyncEngine) -> Check:
 
     async def probe() -> Health:
         try:
-            async with engine.connect() as connection:
-                count = await connection.scalar(query, {"seconds": WORKER_ALIVE_SECONDS})
-        except (DBAPIError, PoolTimeoutError, OSError):
+            count = await _ask(engine, query, seconds=WORKER_ALIVE_SECONDS)
+        except UNANSWERED:
             return Health.UNHEALTHY
         return Health.HEALTHY if count else Health.DEGRADED
 
     return Check("workers", probe)
+
+
+async def _ask(engine: AsyncEngine, query: TextClause, **parameters: object) -> object:
+    """One value, or one of UNANSWERED in time: the driver takes 10 s to give up a server that hangs."""
+
+    async def ask() -> object:
+        async with engine.connect() as connection:
+            return await connection.scalar(query, parameters)
+
+    asking = asyncio.create_task(ask())
+    asking.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may be left to hear of it
+    try:
+        answered, _ = await asyncio.wait({asking}, timeout=ANSWER_SECONDS)
+    finally:
+        asking.cancel()
+    if not answered:
+        raise TimeoutError
+    return asking.result()
 
 
 def redis_check(address: RedisAddress | None, timeout: float) -> Check:
@@ -118,11 +138,13 @@ def disabled_check(id_: str) -> Check:
     return Check(id_, probe)
 
 
-def standard_checks(engine: AsyncEngine, redis: RedisSettings, choose: Callable[[], object]) -> tuple[Check, ...]:
-    """The checks of `/health/ready`. `engine` is the probes' own pool."""
+def standard_checks(
+    engine: AsyncEngine, outage: Outage, redis: RedisSettings, choose: Callable[[], object]
+) -> tuple[Check, ...]:
+    """The checks of `/health/ready`. `engine` is the probes' own pool; `outage` is told once, whoever finds it."""
     address = parse_redis_url(redis.url) if redis.url else None
     return (
-        database_check(engine, database_outage()),
+        database_check(engine, outage),
         schema_check(engine, head()),
         redis_check(address, redis.timeout),
         llm_check(choose),

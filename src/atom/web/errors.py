@@ -1,11 +1,12 @@
 """Errors to problem+json (RFC 9457): the only place that knows HTTP status codes."""
 
+import math
 from http import HTTPStatus
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request, WebSocket
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -14,6 +15,7 @@ from starlette.responses import Response
 
 from atom.errors import AtomError, Kind
 from atom.kit.redact import redact
+from atom.kit.text import clean_json, shorten
 
 STATUS = {
     Kind.INVALID: 422,
@@ -27,7 +29,11 @@ STATUS = {
     Kind.TIMEOUT: 504,
     Kind.INTERNAL: 500,
 }
+CODES = {413: "too_large"}  # the others are their phrase; this one's differs between versions of Python
+WAITS = frozenset({429, 503})
 RETRY_AFTER_SECONDS = "2"
+MAX_PROBLEMS = 10
+MAX_NAME = 200
 log = structlog.get_logger(service="api")
 
 
@@ -44,13 +50,15 @@ class Problem(BaseModel):
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": HTTPStatus(status).phrase}
-    for status in (401, 403, 404, 409, 413, 422, 429, 500, 503)
+    for status in (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
 }
 
 
 def install(app: FastAPI) -> None:
+    """A WebSocket that is refused gets the same answer, as the response to its handshake."""
     app.add_exception_handler(AtomError, _atom_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(WebSocketRequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _bug)
 
@@ -66,53 +74,53 @@ def problem(
         "detail": detail,
         "hint": hint,
     }
-    headers = {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else {}
+    headers = {"Retry-After": RETRY_AFTER_SECONDS} if status in WAITS else {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(
-        {**redact(extra or {}), **body}, status_code=status, headers=headers, media_type="application/problem+json"
-    )
+    said = clean_json({**redact(extra or {}), **body})  # a name that a caller made up may have no UTF-8 form
+    return JSONResponse(said, status_code=status, headers=headers, media_type="application/problem+json")
 
 
 def from_error(error: AtomError) -> JSONResponse:
     extra = {key: value for key, value in error.details.items() if isinstance(value, str | int | float | bool)}
-    return problem(STATUS[error.kind], error.code, error.message, hint=error.hint, extra=extra)
+    response = problem(STATUS[error.kind], error.code, error.message, hint=error.hint, extra=extra)
+    seconds = error.details.get("retry_after")
+    if isinstance(seconds, int | float) and response.status_code in WAITS:
+        response.headers["Retry-After"] = str(math.ceil(seconds))
+    return response
 
 
 async def _atom_error(connection: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, AtomError)
     if error.kind is Kind.INTERNAL:
         log.error("api.request_failed", error_code=error.code, exc_info=error)
-    return await _send(connection, from_error(error))
+    return from_error(error)
 
 
 async def _invalid_request(connection: HTTPConnection, error: Exception) -> Response:
     """Which field, what is wrong; never the value, which may be a secret."""
-    assert isinstance(error, RequestValidationError)
-    said = [
-        f"{'.'.join(str(part) for part in item['loc'][1:]) or item['loc'][0]}: {item['msg']}."
-        for item in error.errors()
-    ]
-    fields = [".".join(str(part) for part in item["loc"][1:]) for item in error.errors()]
-    response = problem(422, "invalid_request", " ".join(said[:10]), extra={"field": fields[0] if fields else ""})
-    return await _send(connection, response)
+    assert isinstance(error, RequestValidationError | WebSocketRequestValidationError)
+    found = [_problem_of(item) for item in error.errors()[:MAX_PROBLEMS]]
+    said = " ".join(f"{field}: {what}." for field, what in found)
+    return problem(422, "invalid_request", said, extra={"field": found[0][0] if found else ""})
+
+
+def _problem_of(item: dict[str, Any]) -> tuple[str, str]:
+    """The field and what is wrong with it. Names come from the caller: they are cut."""
+    place = [str(part) for part in item["loc"]]
+    if item["type"] == "json_invalid":
+        return "body", f"not valid JSON at character {place[-1]}"
+    return shorten(".".join(place[1:]) or place[0], MAX_NAME), str(item["msg"]).rstrip(".")
 
 
 async def _http_error(connection: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    code = CODES.get(error.status_code) or HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     response = problem(error.status_code, code, str(error.detail))
     response.headers.update(error.headers or {})
-    return await _send(connection, response)
+    return response
 
 
 async def _bug(connection: HTTPConnection, error: Exception) -> Response:
     log.error("api.crashed", error_code="internal_error", exc_info=error)
-    return await _send(connection, problem(500, "internal_error", "Atom has a bug here; the log has the traceback."))
-
-
-async def _send(connection: HTTPConnection, response: Response) -> Response:
-    """A WebSocket that is refused gets the same answer, as the response to its handshake."""
-    if isinstance(connection, WebSocket) and not isinstance(connection, Request):
-        await connection.send_denial_response(response)
-    return response
+    return problem(500, "internal_error", "Atom has a bug here; the log has the traceback.")

@@ -31,5 +31,6 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         tools_api.routes(parts.tools, guard),
         llm_api.routes(parts.llm, guard),
         ops_api.job_routes(parts.jobs, base.sessions, guard),
+        ops_api.schema_routes(guard),
         feed_api.routes(Stream(parts.hub, base.reader), parts.runs, base.sessions, guard, connections),
     )

@@ -12,7 +12,7 @@ from typing import Any
 from atom.kit.ids import new_id
 from atom.llm.adapters import local_answer, local_weights
 from atom.llm.adapters.local_actions import Action, feasible
-from atom.llm.adapters.local_dialogue import Done, Line, Situation, found_lines, reading, situation
+from atom.llm.adapters.local_dialogue import Done, Situation, found_lines, reading, situation
 from atom.llm.adapters.local_grammar import choice_grammar, copy_grammar, pieces
 from atom.llm.adapters.local_process import Deadlines, LocalProcess
 from atom.llm.adapters.local_prompts import ANSWER, MAX_LINE_BYTES, UNRELATED, act_prompt, copy_prompt, cut, printable
@@ -116,13 +116,24 @@ class LocalChatModel:
             return
         best, hits = found
         read = now.last("read_file")
-        yield local_answer.quoted(best, found_lines(read.content) if read is not None else hits)
-        opened = False
-        async with aclosing(self._copied(now.question, best.text, tally)) as copied:
-            async for part in copied:
-                yield part if opened else f"\n\nIn short: {part}"
-                opened = True
-        yield local_answer.others(best, _others(hits, best))
+        quote = local_answer.continued(best, found_lines(read.content) if read is not None else hits)
+        yield local_answer.quoted(quote)
+        async with aclosing(self._short(now.question, best.text, tally)) as parts:
+            async for part in parts:
+                yield part
+        yield local_answer.others(hits, quote)
+
+    async def _short(self, question: str, text: str, tally: "_Tally") -> AsyncGenerator[str, None]:
+        """The cut, introduced. Nothing when the model keeps the whole line: it stands there already."""
+        whole, held, opened = text.strip(), "", False
+        async with aclosing(self._copied(question, text, tally)) as parts:
+            async for part in parts:
+                held += part
+                if not whole.startswith(held):
+                    yield held if opened else f"{local_answer.IN_SHORT}{held}"
+                    opened, held, whole = True, "", "\n"  # from here on every piece goes out as it comes
+        if held and held.strip() != whole:
+            yield held if opened else f"{local_answer.IN_SHORT}{held}"
 
     async def _copied(self, question: str, text: str, tally: "_Tally") -> AsyncGenerator[str, None]:
         """A contiguous run of the words of a line, as it is chosen."""
@@ -196,10 +207,6 @@ class _Tally:
         if done:
             self.input_tokens += done.get("input_tokens", 0)
             self.output_tokens += done.get("output_tokens", 0)
-
-
-def _others(hits: Sequence[Line], best: Line) -> list[Line]:
-    return [hit for hit in hits if hit.place != best.place]
 
 
 def _call(name: str, arguments: Mapping[str, Any]) -> ToolCall:

@@ -8,19 +8,19 @@ from atom.llm.notes import LOCAL_NOTE
 OTHERS = 2
 MAX_CONTINUED = 5
 MAX_COPIED_CHARS = 4_000
-NOTHING_FOUND = "No line matches."
+IN_SHORT = "\n\nIn short: "
 GREETING = f"{LOCAL_NOTE}\n\nAsk a question about the files of this agent, and I look for the line that answers it."
 
 
-def quoted(best: Line, shown: Sequence[Line]) -> str:
-    """The line as it stands, with the rest of a command that goes on below it, and its place."""
-    rows = [f"> {line.text}" for line in _continued(best, shown)]
-    return "\n".join([*rows, "", best.place])
+def quoted(quote: Sequence[Line]) -> str:
+    """The lines as they stand, and the place of the first."""
+    return "\n".join([*(f"> {line.text}" for line in quote), "", quote[0].place])
 
 
-def others(best: Line, hits: Sequence[Line]) -> str:
-    """The next two lines of the search: the best one can be the wrong one."""
-    rows = [f"- {hit.place}: {hit.text.strip()}" for hit in hits if hit != best][:OTHERS]
+def others(hits: Sequence[Line], quote: Sequence[Line]) -> str:
+    """The next two lines of the search that the quote does not show: the best one can be the wrong one."""
+    shown = {line.place for line in quote}
+    rows = [f"- {hit.place}: {hit.text.strip()}" for hit in hits if hit.place not in shown][:OTHERS]
     return "\n".join(["", "", "Other lines that may answer it:", *rows]) if rows else ""
 
 
@@ -51,7 +51,8 @@ def searched(situation: Situation, search: Done) -> tuple[Line, list[Line]] | No
     return best, hits
 
 
-def _continued(best: Line, shown: Sequence[Line]) -> list[Line]:
+def continued(best: Line, shown: Sequence[Line]) -> list[Line]:
+    """The line, and the rest of a command that goes on below it."""
     lines = {line.number: line for line in shown if line.path == best.path}
     rows = [best]
     while rows[-1].text.rstrip().endswith("\\") and len(rows) <= MAX_CONTINUED and rows[-1].number + 1 in lines:

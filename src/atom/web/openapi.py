@@ -1,0 +1,39 @@
+"""What FastAPI cannot know of our routes: which credential and permission each operation needs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.routing import BaseRoute
+
+from atom.identity.guard import Requires, calls_of
+
+SCHEME = "bearer"
+NEEDS_CALLER = ("401", "403")
+
+
+def with_credentials(schema: dict[str, Any], routes: Sequence[BaseRoute]) -> dict[str, Any]:
+    """`schema` with `security` and `x-permission` on each operation; one that is public answers no 401 and no 403."""
+    schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})
+    schemes[SCHEME] = {"type": "http", "scheme": "bearer", "description": "An API key: `atom token create`."}
+    for path, method, needed in _operations(routes):
+        operation = schema["paths"].get(path, {}).get(method)
+        if operation is None:
+            continue
+        if needed:
+            operation["security"] = [{SCHEME: []}]
+            operation["x-permission"] = needed[0].permission.value
+        else:
+            for status in NEEDS_CALLER:
+                operation["responses"].pop(status, None)
+    return schema
+
+
+def _operations(routes: Sequence[BaseRoute]) -> list[tuple[str, str, list[Requires]]]:
+    found = []
+    for context in iter_route_contexts(routes):
+        route = context.original_route
+        if isinstance(route, APIRoute):
+            needed = [call for call in calls_of(route.dependant) if isinstance(call, Requires)]
+            found += [(context.path_format or "", method.lower(), needed) for method in context.methods or ()]
+    return found
