@@ -108,6 +108,17 @@ class Desk:
         return lines[int(places[0].removeprefix(prefix)) - 1] if places else ""
 
 
+def goals(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The numbers that have a goal, as `make bench` shows them."""
+    wanted = (("tuned", "right_quote", 18), ("reworded", "right_quote", 7), ("held_out", "right_quote", 7))
+    rows = [
+        {"name": f"{group}: {name}", "value": figures[group][name], "unit": "", "goal": goal, "better": "higher"}
+        for group, name, goal in (*wanted, ("tuned", "right_tool", 20))
+    ]
+    seconds = figures["tuned"]["seconds_median"]
+    return [*rows, {"name": "a question", "value": seconds, "unit": "s", "goal": 1.5, "better": "lower"}]
+
+
 async def answered(desk: Desk, questions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     rows = [(question, await desk.ask(question["question"])) for question in questions]
     wrong = [q["question"] for q, outcome in rows if not any(gold in outcome.line for gold in q["gold"])]
@@ -169,6 +180,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     figures = asyncio.run(measure(options.document))
+    figures["rows"] = goals(figures)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False), "utf-8")
     for figure in figures.values():

@@ -12,7 +12,9 @@ BANNED_NAME = re.compile(r"^(.*_)?(utils?|helpers?|manager)$|^core$|_v\d+$|^(enh
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError|\bplaceholder\b|\bfor now\b|\bstubbed?\b")
 
 # The supervisors: what they run may fail in any way, and they log it with the trace and go on.
-SUPERVISORS = ("src/atom/web/server.py", "src/atom/runs/worker.py", "src/atom/cli/app.py")
+SUPERVISORS = (
+    "src/atom/web/server.py", "src/atom/runs/worker.py", "src/atom/durable/jobs.py", "src/atom/cli/app.py",
+)  # fmt: skip
 COMMITTERS = ("src/atom/infra/db.py", "src/atom/infra/schema.py", "src/atom/migrations/")
 ENVIRONMENT = ("src/atom/settings.py", "src/atom/llm/adapters/local_process.py")  # the second: of its child
 

@@ -33,8 +33,7 @@ from atom.llm.metrics import LlmMetrics
 from atom.llm.service import Factory, LlmService, adapter_factories
 from atom.ops.checks import PROBE_POOL, standard_checks
 from atom.ops.health import HealthService
-from atom.retrieval.local_embedder import find_local_embedder
-from atom.retrieval.workspace import WorkspaceSearch
+from atom.retrieval.workspace import WorkspaceSearch, workspace_search
 from atom.runs.asking import LlmModels
 from atom.runs.indexing import INDEX_JOB, index_handler
 from atom.runs.service import CANCEL_CHANNEL, RunService
@@ -76,6 +75,7 @@ class Parts:
     workspaces: Workspaces
     llm: LlmService
     tools: ToolRegistry
+    search: WorkspaceSearch
     hub: FeedHub
     health: HealthService
 
@@ -94,6 +94,7 @@ class Atom:
 
     async def aclose(self) -> None:
         await self.parts.llm.aclose()
+        await self.parts.search.aclose()
         for engine in (self.parts.base.engine, self.parts.base.probes):
             await engine.dispose()
 
@@ -112,9 +113,8 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         frozenset(origin.lower() for origin in settings.web.allowed_origins),
     )
     guard = Guard(identity, base.sessions, names)
-    search = WorkspaceSearch(find_local_embedder(), settings.home / "cache" / "embeddings")
-    egress = tool_egress(settings.tools)
-    search_text = search_text_tool(search)
+    search = workspace_search(settings.home)
+    egress, search_text = tool_egress(settings.tools), search_text_tool(search)
     tools = ToolRegistry(builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=search_text))
     agents = AgentService(base.outbox, frozenset(tools.names), llm.choose)
     governance = GovernanceService(agents, {name: tools.get(name).action for name in tools.names})
@@ -140,7 +140,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     health = HealthService(
         standard_checks(base.probes, base.outage, settings.redis, llm.choose), __version__, base.clock
     )
-    parts = Parts(base, guard, identity, agents, runs, jobs, workspaces, llm, tools, hub, health)
+    parts = Parts(base, guard, identity, agents, runs, jobs, workspaces, llm, tools, search, hub, health)
     return Atom(
         settings=settings,
         parts=parts,
@@ -198,7 +198,8 @@ def _foundation(settings: Settings, url: URL, direct: URL) -> Foundation:
     engine = create_engine(url, settings.database)
     registry.register(PoolCollector(engine))
     outage = database_outage()
-    sessions = create_sessions(engine, outage, DatabaseMetrics(registry))
+    bound = 2 * settings.database.statement_timeout
+    sessions = create_sessions(engine, outage, DatabaseMetrics(registry), seconds=bound)
     written, stamped = Signal(), Signal()
     return Foundation(
         engine=engine,

@@ -10,7 +10,7 @@ from atom.retrieval.terms import MAX_TERM_CHARS, query_terms, terms
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("pool_size = 20", ["pool_size", "pool", "siz", "20"]),
+        ("pool_size = 20", ["pool_size", "pool", "size", "20"]),
         ("maxOverflow", ["maxoverflow", "max", "overflow"]),
         ("Replicas, replica!", ["replica", "replica"]),
         ("archiving archived archive", ["archiv", "archiv", "archiv"]),

@@ -1,13 +1,17 @@
 """What can be wrong with an agent's definition."""
 
 from atom.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
+from atom.kit.text import shorten
+
+MAX_SHOWN = 100
 
 
 class AgentNotFoundError(NotFoundError):
     code = "agent_not_found"
 
     def __init__(self, ref: str) -> None:
-        super().__init__(f"There is no agent {ref!r}.", hint="`atom agents list` shows them.", agent=ref)
+        shown = shorten(ref, MAX_SHOWN)
+        super().__init__(f"There is no agent {shown!r}.", hint="`atom agents list` shows them.", agent=shown)
 
 
 class AgentExistsError(ConflictError):

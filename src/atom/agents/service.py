@@ -73,9 +73,13 @@ class AgentService:
         return agent
 
     async def get(self, session: AsyncSession, ref: str, *, lock: bool = False) -> Agent:
-        """By id or by name."""
+        """By id or by name. Raises AgentNotFoundError, also for what cannot be either."""
         id_ = parse_id(ref)
-        agent = await store.by_id(session, id_, lock=lock) if id_ else await store.by_name(session, ref, lock=lock)
+        agent = None
+        if id_ is not None:
+            agent = await store.by_id(session, id_, lock=lock)
+        elif NAME.fullmatch(ref):
+            agent = await store.by_name(session, ref, lock=lock)
         if agent is None:
             raise AgentNotFoundError(ref)
         return agent

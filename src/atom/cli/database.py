@@ -16,7 +16,7 @@ from atom.infra.postgres_errors import HomeInUseError
 from atom.settings import Settings
 
 WATCH_SECONDS = 1.0
-FAILED_SECONDS = 5.0
+FAILED_SECONDS = 3.0
 log = structlog.get_logger(service="database")
 
 
@@ -40,6 +40,12 @@ class Database:
                 wait = FAILED_SECONDS
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), wait)
+
+
+def check_url(settings: Settings) -> None:
+    """Raises DatabaseUrlError, before anything is opened."""
+    if settings.database.url is not None:
+        external(settings, settings.database.url)
 
 
 @contextlib.contextmanager

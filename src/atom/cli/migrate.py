@@ -1,6 +1,6 @@
 """`atom migrate`: bring the schema up."""
 
-from atom.cli.database import open_database
+from atom.cli.database import check_url, open_database
 from atom.cli.options import Json
 from atom.cli.output import Output
 from atom.infra import log
@@ -11,6 +11,7 @@ from atom.settings import load
 def migrate(as_json: Json = False) -> None:
     """Bring the database to this version's schema. Safe to run from several places at once: one does it."""
     settings = load()
+    check_url(settings)
     log.configure(settings.logging.level, settings.logging.file, stdout=False)
     with open_database(settings, share=True) as database:
         done = bring_up(database.direct)

@@ -1,6 +1,5 @@
 """`atom serve` and `atom worker`: one process against a database that is there, for servers and containers."""
 
-import asyncio
 import contextlib
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from atom.errors import InvalidError
 from atom.infra import log
 from atom.infra.budget import fit
 from atom.settings import Settings, load
-from atom.web.server import ALL_ROLES, Ready, Server, ServerRole, open_socket
+from atom.web.server import ALL_ROLES, Ready, Server, ServerRole, open_socket, run_process
 from atom.wiring import build
 
 
@@ -42,7 +41,6 @@ def worker() -> None:
 
 
 def run_roles(settings: Settings, roles: frozenset[ServerRole]) -> None:
-    log.configure(settings.logging.level, settings.logging.file)
     if settings.database.url is None:
         raise DatabaseUrlMissingError(
             "DATABASE_URL is not set.",
@@ -50,10 +48,11 @@ def run_roles(settings: Settings, roles: frozenset[ServerRole]) -> None:
             field="DATABASE_URL",
         )
     database = external(settings, settings.database.url)
+    log.configure(settings.logging.level, settings.logging.file)
     with open_socket(settings.web) if ServerRole.WEB in roles else contextlib.nullcontext() as listening:
         sized = settings.model_copy(update={"database": fit(settings.database, database.direct)})
         atom = build(sized, database.url, database.direct)
-        drained = asyncio.run(Server(atom, roles, _serve_on, listening=listening).run())
+        drained = run_process(Server(atom, roles, _serve_on, listening=listening))
     if not drained:
         raise typer.Exit(INTERRUPTED)
 

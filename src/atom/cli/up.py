@@ -1,6 +1,5 @@
 """`atom up`: everything on this machine, in the foreground, until Ctrl-C."""
 
-import asyncio
 import sys
 import time
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import typer
 
 from atom import __version__
 from atom.cli import demo as demonstration
-from atom.cli.database import open_database
+from atom.cli.database import check_url, open_database
 from atom.cli.failures import INTERRUPTED, NO
 from atom.cli.home import occupied
 from atom.cli.output import Output
@@ -23,7 +22,7 @@ from atom.llm.choice import choose
 from atom.llm.notes import note_for
 from atom.ops.bootstrap import TOKEN_FILE
 from atom.settings import Settings, load
-from atom.web.server import ALL_ROLES, Ready, Server, open_socket
+from atom.web.server import ALL_ROLES, Ready, Server, open_socket, run_process
 from atom.wiring import Atom, build
 
 LOG_FILE = Path("logs") / "atom.log"
@@ -38,7 +37,8 @@ def up(
     """Start Atom here: database, API and worker in one process tree. Ctrl-C ends it; nothing is lost."""
     began = time.monotonic()
     settings = load(web={} if port is None else {"port": port})
-    choose(settings.llm)  # a choice that cannot work is told before anything starts
+    choose(settings.llm)  # what cannot work is told before anything starts
+    check_url(settings)
     start = Start(settings, Output.open(as_json=False), began, demo=demo, once=once)
     try:
         drained = start.run()
@@ -82,7 +82,7 @@ class Start:
                     return await self._ready(atom, found)
 
                 watched = (database.watch,) if database.embedded else ()
-                return asyncio.run(Server(atom, ALL_ROLES, ready, watched, listening, self._on_signal).run())
+                return run_process(Server(atom, ALL_ROLES, ready, watched, listening, self._on_signal))
 
     def _open_log(self) -> None:
         with translated(self.settings.home):
@@ -110,7 +110,7 @@ class Start:
         if found.new_token:
             self.out.line(f"\nYour admin token, shown this once: {found.new_token}")
         note = note_for(chosen.provider)
-        if note:
+        if note and not self.demo:  # the run of the demonstration says it
             self.out.line(f"\n{note}")
 
     def _on_signal(self) -> None:

@@ -1,6 +1,6 @@
 """What callers of jobs may be told."""
 
-from atom.errors import ConflictError, NotFoundError
+from atom.errors import ConflictError, InternalError, NotFoundError
 
 
 class JobNotFoundError(NotFoundError):
@@ -18,3 +18,13 @@ class JobCancelledError(ConflictError):
     """Raised inside a job's handler when somebody cancelled it."""
 
     code = "job_cancelled"
+
+
+class UnknownJobError(ConflictError):
+    """An older Atom met a job that a newer one started."""
+
+    code = "unknown_job"
+
+
+class JobCrashLoopError(InternalError):
+    code = "crash_loop"

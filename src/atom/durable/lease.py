@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from atom.errors import ConflictError
+from atom.infra.db import BigInt
 
 
 class FencedError(ConflictError):
@@ -27,7 +28,7 @@ class Leased:
 
     id: Mapped[UUID]
     lease_owner: Mapped[str | None] = mapped_column(sort_order=90)
-    lease_epoch: Mapped[int] = mapped_column(sort_order=91)
+    lease_epoch: Mapped[BigInt] = mapped_column(sort_order=91)
     lease_expires_at: Mapped[datetime | None] = mapped_column(sort_order=92)
     crashes: Mapped[int] = mapped_column(sort_order=93)
 

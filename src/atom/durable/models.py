@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.orm import Mapped, mapped_column
 
 from atom.durable.lease import Leased
-from atom.infra.db import Base
+from atom.infra.db import Base, BigInt
 
 
 class JobStatus(StrEnum):
@@ -32,8 +32,8 @@ class Job(Leased, Base):
     kind: Mapped[str]
     status: Mapped[str]
     params: Mapped[dict[str, Any]]
-    done: Mapped[int]
-    total: Mapped[int | None]
+    done: Mapped[BigInt]
+    total: Mapped[BigInt | None]
     report: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     created_by: Mapped[str]

@@ -8,6 +8,8 @@ import psycopg
 import structlog
 from psycopg import sql
 
+from atom.infra.db import KEEPALIVE
+
 RETRY_SECONDS = 1.0
 CHECK_SECONDS = 30.0  # a half-open connection is found by a statement of our own, not by waiting for ever
 log = structlog.get_logger(service="database")
@@ -21,7 +23,7 @@ class Listener:
     handlers: Mapping[str, Callable[[str], None]]
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`, through any outage."""
+        """Until `stop`, through any outage. An error of a handler is raised."""
         listening = asyncio.create_task(self._keep_listening())
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -29,7 +31,9 @@ class Listener:
         finally:
             for task in (listening, stopping):
                 task.cancel()
-            await asyncio.gather(listening, stopping, return_exceptions=True)
+            await asyncio.wait({listening, stopping})
+        if not listening.cancelled():
+            listening.result()
 
     async def _keep_listening(self) -> None:
         while True:  # cancelled by `run`
@@ -41,14 +45,16 @@ class Listener:
 
     async def _listen(self) -> None:
         connection = await psycopg.AsyncConnection.connect(
-            self.conninfo, autocommit=True, connect_timeout=5, application_name="atom-listen"
+            self.conninfo, autocommit=True, connect_timeout=5, application_name="atom-listen", **KEEPALIVE
         )
         async with connection:
-            for channel in self.handlers:
-                await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            async with asyncio.timeout(CHECK_SECONDS):
+                for channel in self.handlers:
+                    await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
             for handler in self.handlers.values():
                 handler("")  # something may have happened while nobody listened
             while True:  # until the connection breaks
                 async for notice in connection.notifies(timeout=CHECK_SECONDS, stop_after=1):
                     self.handlers[notice.channel](notice.payload)
-                await asyncio.wait_for(connection.execute("SELECT 1"), CHECK_SECONDS)
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await connection.execute("SELECT 1")

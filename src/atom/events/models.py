@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from atom.infra.db import Base
+from atom.infra.db import Base, BigInt
 from atom.kit.clock import rfc3339
 
 
@@ -38,7 +38,7 @@ class EventRow(Base):
     __tablename__ = "event"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    seq: Mapped[int | None]
+    seq: Mapped[BigInt | None]
     type: Mapped[str]
     at: Mapped[datetime]
     actor: Mapped[str]

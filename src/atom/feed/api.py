@@ -1,9 +1,9 @@
 """The live view over HTTP: server-sent events of a run, and the feed as a WebSocket."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
 from uuid import UUID
 
 import structlog
@@ -12,39 +12,53 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from prometheus_client import Gauge
 
 from atom.errors import UnauthenticatedError, UnavailableError
-from atom.events.models import Event, EventType
+from atom.events.models import EventType
 from atom.feed.stream import Heartbeat, Stream
-from atom.identity.guard import SUBPROTOCOL, Guard, Requires
+from atom.feed.viewer import BoundedStream, Viewer, ViewLimits
+from atom.feed.wire import frame, server_sent
+from atom.identity.guard import SUBPROTOCOL, Guard, GuardedRoute
 from atom.identity.models import Permission
 from atom.infra.db import Sessions, unit_of_work
-from atom.runs.ports import Delta
 from atom.runs.service import RunService
 
 ENDS = (EventType.RUN_COMPLETED.value, EventType.RUN_FAILED.value, EventType.RUN_CANCELLED.value)
-After = Annotated[int, Query(ge=0, description="The last `seq` you have; 0 for everything.")]
+MAX_SEQ = 2**63 - 1
+After = Annotated[int, Query(ge=0, le=MAX_SEQ, description="The last `seq` you have; 0 for everything.")]
 FEED_PATH = "/api/social/ws/feed"
-REAUTHORISE_SECONDS = 60.0
-SEND_SECONDS = 20.0  # a viewer that takes longer for one message has gone
-REVOKED = 4401
-TRY_LATER = 1013
+DEFAULT_LIMITS = ViewLimits()
+CLOSE_SECONDS = 2.0
 GOING_AWAY = 1012
+TRY_LATER = 1013
+REVOKED = 4401
 log = structlog.get_logger(service="websocket_manager")
 
 
-def routes(stream: Stream, runs: RunService, sessions: Sessions, guard: Guard, connections: Gauge) -> APIRouter:
-    router = APIRouter(tags=["feed"])
-    feed_reader = guard.requires(Permission.FEED_READ)
+def routes(
+    stream: Stream,
+    runs: RunService,
+    sessions: Sessions,
+    guard: Guard,
+    connections: Gauge,
+    *,
+    limits: ViewLimits = DEFAULT_LIMITS,
+) -> APIRouter:
+    router = APIRouter(tags=["feed"], route_class=GuardedRoute)
+    run_reader, feed_reader = guard.requires(Permission.RUNS_READ), guard.requires(Permission.FEED_READ)
 
-    @router.get("/api/runs/{run_id}/events", dependencies=[Depends(guard.requires(Permission.RUNS_READ))])
+    @router.get(
+        "/api/runs/{run_id}/events",
+        dependencies=[Depends(run_reader)],
+        response_class=StreamingResponse,
+        responses={200: {"content": {"text/event-stream": {}}, "description": "Events of the run, to its end."}},
+    )
     async def run_events(
-        run_id: UUID, after: After = 0, last_event_id: Annotated[str | None, Header()] = None
+        request: Request, run_id: UUID, after: After = 0, last_event_id: Annotated[str | None, Header()] = None
     ) -> StreamingResponse:
         async with unit_of_work(sessions) as session:
             await runs.get(session, run_id)
-        start = int(last_event_id) if last_event_id and last_event_id.isdecimal() else after
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        body = _server_sent(stream, start, run_id)
-        return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+        viewer = Viewer(request, run_reader, limits)
+        body = _server_sent(viewer, stream, _cursor(last_event_id, after), run_id)
+        return BoundedStream(body, {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, limits.send_seconds)
 
     @router.get(FEED_PATH, dependencies=[Depends(feed_reader)], include_in_schema=False)
     async def not_a_websocket(request: Request) -> PlainTextResponse:
@@ -59,93 +73,77 @@ def routes(stream: Stream, runs: RunService, sessions: Sessions, guard: Guard, c
         offered = socket.scope.get("subprotocols", [])
         await socket.accept(subprotocol=next((p for p in offered if p.startswith(SUBPROTOCOL)), None))
         with connections.track_inprogress():
-            await _serve(socket, stream, after, feed_reader)
+            await _serve(socket, Viewer(socket, feed_reader, limits), stream, after)
 
     return router
 
 
-async def _server_sent(stream: Stream, after: int, run_id: UUID) -> AsyncIterator[bytes]:
+def _cursor(last_event_id: str | None, after: int) -> int:
+    """A browser that reconnects says by Last-Event-ID where it was; what is no number of ours says nothing."""
+    if last_event_id is None or not (last_event_id.isascii() and last_event_id.isdigit()):
+        return after
+    return min(int(last_event_id), MAX_SEQ) if len(last_event_id) < 20 else MAX_SEQ
+
+
+async def _server_sent(viewer: Viewer, stream: Stream, after: int, run_id: UUID) -> AsyncGenerator[bytes]:
     yield b": connected\n\n"
-    end = await stream.reader.first_seq_of(run_id, ENDS)
-    if end is not None and end <= after:
-        return  # the viewer has it all
-    items = stream.follow(after, run_id=run_id)
     try:
-        async for item in items:
-            if isinstance(item, Heartbeat):
-                yield b": heartbeat\n\n"
-            elif isinstance(item, Delta):
-                yield f"event: delta\ndata: {json.dumps(delta_json(item))}\n\n".encode()
-            else:
-                yield f"id: {item.seq}\nevent: {item.type}\ndata: {json.dumps(item.envelope())}\n\n".encode()
-                if item.type in ENDS:
+        end = await stream.reader.first_seq_of(run_id, ENDS) if after else None
+        if end is not None and end <= after:
+            return  # the viewer has it all
+        async with aclosing(viewer.items(stream, after, run_id)) as items:
+            async for item in items:
+                yield server_sent(item)
+                if getattr(item, "type", None) in ENDS:
                     return
-    except UnavailableError:
-        return  # the client resumes from its last id
-    finally:
-        await items.aclose()
+    except (UnavailableError, UnauthenticatedError):
+        return  # the client resumes from its last id, and is told what is wrong then
 
 
-async def _serve(socket: WebSocket, stream: Stream, after: int | None, reader: Requires) -> None:
-    """Until the viewer leaves, is revoked, is too slow, or this process drains."""
-    start = await stream.reader.last_seq() if after is None else after
-    tasks = {
-        asyncio.create_task(_send_all(socket, stream, start)): GOING_AWAY,
-        asyncio.create_task(_drop_incoming(socket)): None,
-        asyncio.create_task(_reauthorise(socket, reader)): REVOKED,
-    }
-    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    first = next(iter(done))
-    code = TRY_LATER if any(isinstance(r, TimeoutError | UnavailableError) for r in results) else tasks[first]
-    if code is not None:
-        try:
-            await socket.close(code)
-        except RuntimeError:  # already closed by the peer
-            log.debug("websocket.already_closed")
-
-
-async def _send_all(socket: WebSocket, stream: Stream, after: int) -> None:
-    items = stream.follow(after)
+async def _serve(socket: WebSocket, viewer: Viewer, stream: Stream, after: int | None) -> None:
+    """Until the viewer leaves, its key ends, it is too slow, or this process drains."""
+    sending = asyncio.create_task(_send_all(socket, viewer, stream, after))
+    leaving = asyncio.create_task(_drop_incoming(socket))
     try:
-        async for item in items:
-            if isinstance(item, Heartbeat):
-                continue  # the server's own ping keeps a WebSocket alive
-            message = item.envelope() if isinstance(item, Event) else {"type": "delta", **delta_json(item)}
-            await asyncio.wait_for(socket.send_text(json.dumps(message)), SEND_SECONDS)
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not leaving.done():
+            await _close(socket, await sending)
     finally:
-        await items.aclose()
+        for task in (sending, leaving):
+            task.cancel()
+        await asyncio.gather(sending, leaving, return_exceptions=True)
+
+
+async def _send_all(socket: WebSocket, viewer: Viewer, stream: Stream, after: int | None) -> int:
+    """The code to close with, when there is nothing more to send."""
+    try:
+        async with aclosing(viewer.items(stream, after)) as items:
+            async for item in items:
+                if not isinstance(item, Heartbeat):  # the server's own ping keeps a WebSocket alive
+                    await asyncio.wait_for(socket.send_text(frame(item)), viewer.limits.send_seconds)
+    except UnauthenticatedError:
+        return REVOKED
+    except UnavailableError:
+        return TRY_LATER
+    except TimeoutError:
+        log.warning("websocket.viewer_too_slow", kind="websocket", seconds=viewer.limits.send_seconds)
+        return TRY_LATER
+    return GOING_AWAY
 
 
 async def _drop_incoming(socket: WebSocket) -> None:
     """The feed only speaks; what a client says is read and dropped, until it leaves."""
     try:
-        while True:
-            await socket.receive()
+        while (await socket.receive())["type"] != "websocket.disconnect":
+            continue
     except (WebSocketDisconnect, RuntimeError):
         return
 
 
-async def _reauthorise(socket: WebSocket, reader: Requires) -> None:
-    """A revoked or expired credential ends the connection."""
-    while True:
-        await asyncio.sleep(REAUTHORISE_SECONDS)
-        try:
-            await reader(socket)
-        except UnauthenticatedError:
-            log.info("websocket.credential_ended")
-            return
-        except UnavailableError:
-            continue
-
-
-def delta_json(delta: Delta) -> dict[str, Any]:
-    return {
-        "run_id": str(delta.run_id),
-        "step": delta.step,
-        "attempt": delta.attempt,
-        "offset": delta.offset,
-        "text": delta.text,
-    }
+async def _close(socket: WebSocket, code: int) -> None:
+    """A peer that reads nothing cannot be told: then the connection is just let go."""
+    log.info("websocket.closed", code=code)
+    try:
+        await asyncio.wait_for(socket.close(code), CLOSE_SECONDS)
+    except (RuntimeError, WebSocketDisconnect, TimeoutError):
+        log.debug("websocket.gone_before_close")

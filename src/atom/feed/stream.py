@@ -1,13 +1,14 @@
 """What one viewer sees: history from its cursor, then live, with no gap and no event twice."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from atom.events.models import Event
 from atom.events.service import EventReader
 from atom.feed.hub import FeedHub, Subscriber
+from atom.identity.errors import CredentialInvalidError
 from atom.runs.ports import Delta
 
 BATCH = 200
@@ -19,6 +20,9 @@ class Heartbeat:
     """Nothing happened for a while; the connection is alive."""
 
 
+Item = Event | Delta | Heartbeat
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
     """Holds no database connection while it waits."""
@@ -26,51 +30,46 @@ class Stream:
     hub: FeedHub
     reader: EventReader
 
-    async def follow(self, after: int, *, run_id: UUID | None = None) -> AsyncGenerator[Event | Delta | Heartbeat]:
-        """Events with `seq > after` in order, deltas in between, heartbeats when it is quiet. Ends with the hub.
+    async def follow(self, after: int | None, *, key_id: UUID, run_id: UUID | None = None) -> AsyncGenerator[Item]:
+        """Events with `seq > after` (None: from now on) in order, deltas in between, heartbeats when it is quiet.
 
-        It subscribes before it reads the table, and skips what the table has already given. A viewer that fell behind
-        is caught up from the table.
+        Ends with the hub. Raises CredentialInvalidError as soon as the viewer's key is revoked. A cursor that is ahead
+        of every event (of a database that was restored since) counts as the newest one.
         """
-        subscriber = self.hub.subscribe(run_id)
-        seq = after
+        subscriber = self.hub.subscribe(run_id, key_id)  # before the table is read: nothing falls in between
         try:
+            seq = await self._start(after)
             while not self.hub.closed:
-                async for event in self._history(seq, run_id):
-                    seq = event.seq
-                    yield event
-                async for item in self._live(subscriber):
+                for item in await self._take(subscriber, seq):
+                    if subscriber.revoked:
+                        raise CredentialInvalidError
                     if isinstance(item, Event):
                         if item.seq <= seq:
-                            continue
+                            continue  # the table has given it already
                         seq = item.seq
-                    yield item
-                self._catch_up(subscriber)
+                    if item is not None:
+                        yield item
         finally:
             self.hub.unsubscribe(subscriber)
 
-    async def _history(self, after: int, run_id: UUID | None) -> AsyncIterator[Event]:
-        seq = after
-        while True:
-            events = await self.reader.after(seq, limit=BATCH, run_id=run_id)
-            for event in events:
-                seq = event.seq
-                yield event
-            if len(events) < BATCH:
-                return
+    async def _start(self, after: int | None) -> int:
+        """The table is asked only about a cursor that is ahead of what this process has seen."""
+        newest = self.hub.newest
+        if after is None and newest is not None:
+            return newest
+        if after is not None and after <= (newest or 0):
+            return after
+        last = await self.reader.last_seq()
+        return last if after is None else min(after, last)
 
-    async def _live(self, subscriber: Subscriber) -> AsyncIterator[Event | Delta | Heartbeat]:
-        """Until the subscriber has fallen behind."""
-        while not (subscriber.behind or self.hub.closed):
+    async def _take(self, subscriber: Subscriber, seq: int) -> Sequence[Item | None]:
+        """What is next: from the table for a viewer that is behind, else from its queue."""
+        if not subscriber.behind:
             try:
-                item = await asyncio.wait_for(subscriber.queue.get(), HEARTBEAT_SECONDS)
+                return [await asyncio.wait_for(subscriber.queue.get(), HEARTBEAT_SECONDS)]
             except TimeoutError:
-                yield Heartbeat()
-                continue
-            if item is not None:
-                yield item
-
-    def _catch_up(self, subscriber: Subscriber) -> None:
-        while not subscriber.queue.empty():
-            subscriber.queue.get_nowait()
-        subscriber.behind = False
+                return [Heartbeat()]
+        subscriber.catch_up()
+        events = await self.reader.after(seq, limit=BATCH, run_id=subscriber.run_id)
+        subscriber.behind |= len(events) == BATCH
+        return events

@@ -13,9 +13,10 @@ from atom.agents.service import AgentService
 from atom.governance import store
 from atom.governance.decide import Decision, Standing, Trigger, decide
 from atom.governance.models import Action, Maturity, Verdict
-from atom.kit.text import canonical_json
+from atom.kit.text import canonical_json, clean, shorten
 
 APPROVAL_SECONDS = 24 * 3600.0
+MAX_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class GovernanceService:
             session,
             {
                 "actor": f"agent:{agent.name}",
-                "action": wish.action,
+                "action": clean(shorten(wish.action, MAX_NAME)),  # a model may make up anything
                 "decision": decision.verdict.value,
                 "reason": decision.reason.value,
                 "agent_id": agent.id,
@@ -89,4 +90,4 @@ def standing(agent: Agent) -> Standing:
 def digest(agent_version: int, action: str, arguments: Mapping[str, Any]) -> str:
     """SHA-256 over the canonical form, in hex: one spelling for one wish."""
     text = canonical_json({"agent_version": agent_version, "action": action, "arguments": dict(arguments)})
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -10,7 +10,7 @@ from atom.errors import ConflictError
 from atom.infra.database_url import libpq
 from atom.settings import DatabaseSettings
 
-BESIDE_THE_POOL = 9  # of one process: queue 4, health 4, LISTEN 1
+BESIDE_THE_POOL = 11  # of one process: queue 6, health 4, LISTEN 1
 RESERVE = 5  # for migrations, psql and the doctor
 LEAST_POOL = 2
 log = structlog.get_logger(service="database")
@@ -40,9 +40,9 @@ def budget(settings: DatabaseSettings, max_connections: int) -> Budget:
 
 
 def shrunk(settings: DatabaseSettings, max_connections: int) -> DatabaseSettings:
-    """The largest pool that fits, overflow given up first; never less than a pool of 2. Pure."""
+    """The largest pool that fits, overflow given up first; a pool of 2 is always left. Pure."""
     each = (max_connections - RESERVE) // settings.replicas - BESIDE_THE_POOL
-    pool = max(LEAST_POOL, min(settings.pool_size, each))
+    pool = min(settings.pool_size, max(LEAST_POOL, each))
     return settings.model_copy(
         update={"pool_size": pool, "max_overflow": max(0, min(settings.max_overflow, each - pool))}
     )
@@ -56,8 +56,9 @@ def fit(settings: DatabaseSettings, direct: URL) -> DatabaseSettings:
     try:
         with psycopg.connect(libpq(direct), connect_timeout=settings.connect_timeout) as connection:
             row = connection.execute(
-                "SELECT setting::int - current_setting('superuser_reserved_connections')::int"
-                " FROM pg_settings WHERE name = 'max_connections'"
+                "SELECT current_setting('max_connections')::int"
+                " - current_setting('superuser_reserved_connections')::int"
+                " - coalesce(current_setting('reserved_connections', true), '0')::int"
             ).fetchone()
     except psycopg.Error as error:
         log.warning("database.budget_unknown", error_type=type(error).__name__)
@@ -72,5 +73,12 @@ def fit(settings: DatabaseSettings, direct: URL) -> DatabaseSettings:
             said, hint="Lower ATOM_DATABASE__POOL_SIZE, raise max_connections, or put PgBouncer in between."
         )
     smaller = shrunk(settings, found.available)
-    log.warning("database.pool_shrunk", reason=said, pool_size=smaller.pool_size, max_overflow=smaller.max_overflow)
+    enough = budget(smaller, found.available).fits
+    log.warning(
+        "database.pool_shrunk",
+        reason=said,
+        pool_size=smaller.pool_size,
+        max_overflow=smaller.max_overflow,
+        enough=enough,
+    )
     return smaller

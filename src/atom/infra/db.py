@@ -2,21 +2,21 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import URL, DateTime, Uuid, event
+from sqlalchemy import URL, BigInteger, DateTime, Text, Uuid, event
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 from atom.errors import UnavailableError
 from atom.infra.db_faults import (
@@ -34,19 +34,31 @@ from atom.infra.outage import Outage, Repeated
 from atom.settings import DatabaseSettings
 
 __all__ = [
-    "Base", "DatabaseBusyError", "DatabaseFullError", "DatabaseReadOnlyError", "DatabaseUnavailableError",
+    "Base", "BigInt", "DatabaseBusyError", "DatabaseFullError", "DatabaseReadOnlyError", "DatabaseUnavailableError",
     "PoolExhaustedError", "SchemaMissingError", "Sessions", "after_commit", "create_engine", "create_sessions",
     "unit_of_work", "with_retry",
 ]  # fmt: skip
 
-type_map = {datetime: DateTime(timezone=True), UUID: Uuid(), dict[str, Any]: JSONB(), list[Any]: JSONB()}
+type_map = {
+    str: Text(),
+    datetime: DateTime(timezone=True),
+    UUID: Uuid(),
+    dict[str, Any]: JSONB(),
+    list[Any]: JSONB(),
+}
+BigInt = Annotated[int, mapped_column(BigInteger)]  # of a bigint column: a plain int is sent as int4 and overflows
 T = TypeVar("T")
 Sessions = async_sessionmaker[AsyncSession]
 IDLE_IN_TRANSACTION_SECONDS = 30  # longer than any of our transactions; a leaked one must not hold its locks for ever
 UNIT_SECONDS = 60.0
 CLOSE_SECONDS = 5.0  # for a rollback; a connection that does not answer in that time is thrown away
 # A peer that vanished without a word (firewall, power) is found in half a minute, not in the two hours of the kernel.
-KEEPALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+KEEPALIVE: Mapping[str, Any] = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 
 class Base(DeclarativeBase):
@@ -74,7 +86,7 @@ def create_engine(url: URL, settings: DatabaseSettings, *, name: str = "atom") -
 def _connect_args(url: URL, settings: DatabaseSettings, name: str) -> dict[str, Any]:
     """What the URL says itself wins."""
     ours: dict[str, Any] = {"connect_timeout": settings.connect_timeout, "application_name": name, **KEEPALIVE}
-    found = {key: value for key, value in ours.items() if key not in url.query}
+    found = {key: value for key, value in ours.items() if key not in url.query} | {"async_creator_fn": _connect}
     if settings.prepared_statements:
         found["options"] = (
             f"-c statement_timeout={int(settings.statement_timeout * 1000)}"
@@ -84,6 +96,22 @@ def _connect_args(url: URL, settings: DatabaseSettings, name: str) -> dict[str, 
     else:  # PgBouncer in transaction mode keeps no session: neither prepared statements nor startup options
         found["prepare_threshold"] = None
     return found
+
+
+async def _connect(*args: Any, **words: Any) -> psycopg.AsyncConnection[Any]:
+    """A login goes on to its end though its task is cancelled: cut off half way, it holds a slot of the server for as
+    long as a minute (authentication_timeout)."""
+    login = asyncio.create_task(psycopg.AsyncConnection.connect(*args, **words))
+    try:
+        return await asyncio.shield(login)
+    except asyncio.CancelledError:
+        login.add_done_callback(_hang_up)
+        raise
+
+
+def _hang_up(login: "asyncio.Task[psycopg.AsyncConnection[Any]]") -> None:
+    if not login.cancelled() and login.exception() is None:
+        login.result().pgconn.finish()
 
 
 def _leave_standby(context: ExceptionContext) -> None:

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import psutil
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
+
+from atom.infra.log import sinks
 
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
@@ -21,6 +23,16 @@ class ProcessCollector(Collector):
         limit = GaugeMetricFamily("atom_memory_limit_bytes", "Memory limit of the cgroup, else of the host.")
         limit.add_metric([], memory_limit_bytes())
         return [usage, limit]
+
+
+class LogCollector(Collector):
+    """Log lines that a full disk, a closed pipe or the like did not take."""
+
+    def collect(self) -> list[CounterMetricFamily]:
+        family = CounterMetricFamily("atom_log_dropped", "Log lines that could not be written.", labels=["sink"])
+        for sink in sinks():
+            family.add_metric([sink.label], sink.dropped)
+        return [family]
 
 
 class PoolCollector(Collector):
@@ -65,5 +77,6 @@ def memory_limit_bytes() -> int:
 def create_registry(version: str) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(ProcessCollector())
+    registry.register(LogCollector())
     Gauge("atom_build_info", "Version of this process.", ["version"], registry=registry).labels(version=version).set(1)
     return registry

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
@@ -20,14 +20,14 @@ class RedisAddress:
     port: int
     tls: bool
     user: str
-    password: str = ""
+    password: str = field(default="", repr=False)
 
 
 def parse_redis_url(secret: SecretStr) -> RedisAddress:
     """Raises RedisUrlError, which never shows the password."""
     try:
         parts = urlsplit(secret.get_secret_value())
-        port = parts.port or 6379
+        port = 6379 if parts.port is None else parts.port
     except ValueError:
         parts, port = urlsplit(""), 0
     if parts.scheme not in {"redis", "rediss"} or not parts.hostname or not port:
@@ -43,7 +43,7 @@ async def ping(address: RedisAddress, timeout: float) -> None:
     try:
         async with asyncio.timeout(timeout):
             await _ping(address)
-    except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+    except (OSError, TimeoutError, UnicodeError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
         raise UnavailableError("Redis does not answer.") from error
 
 

@@ -17,6 +17,8 @@ from atom.infra.db import Sessions, unit_of_work
 from atom.kit.pages import MAX_LIMIT, parse_cursor, to_page
 from atom.ops.health import HealthService
 
+RETRY_AFTER_SECONDS = "2"
+
 
 class HealthOut(BaseModel):
     status: str
@@ -57,10 +59,14 @@ def health_routes(health: HealthService, registry: CollectorRegistry, metrics_ac
         "/health/ready", dependencies=[Depends(public)], response_model=HealthOut, responses={503: {"model": HealthOut}}
     )
     async def ready() -> JSONResponse:
+        """Whether this process may get traffic. The same body with 200 and with 503; no cause is told to strangers."""
         report = await health.report()
-        return JSONResponse(
-            report.body, status_code=200 if report.ready else 503, headers={"Cache-Control": "no-store"}
-        )
+        headers = {"Cache-Control": "no-store"}
+        if not report.ready:
+            headers["Retry-After"] = RETRY_AFTER_SECONDS
+        if report.draining:
+            headers["X-Atom-Draining"] = "true"  # all checks may be healthy then
+        return JSONResponse(report.body, status_code=200 if report.ready else 503, headers=headers)
 
     @router.get("/metrics", dependencies=[Depends(metrics_access)], response_class=Response)
     @router.get("/health/metrics", dependencies=[Depends(metrics_access)], response_class=Response)

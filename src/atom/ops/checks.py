@@ -14,10 +14,13 @@ from atom.errors import AtomError, UnavailableError
 from atom.infra.outage import Outage
 from atom.infra.redis import RedisAddress, parse_redis_url, ping
 from atom.infra.schema import head
-from atom.settings import DatabaseSettings, RedisSettings
+from atom.llm.adapters import local_weights
+from atom.llm.choice import Choice
+from atom.settings import DatabaseSettings, Provider, RedisSettings
 
 WORKER_ALIVE_SECONDS = 60.0
 ANSWER_SECONDS = 1.5
+CANCEL_SECONDS = 0.5
 PROBE_POOL = DatabaseSettings(pool_size=2, max_overflow=2, pool_timeout=1.0, connect_timeout=2)
 
 
@@ -96,9 +99,12 @@ async def _ask(engine: AsyncEngine, query: TextClause, **parameters: object) -> 
     asking.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may be left to hear of it
     try:
         answered, _ = await asyncio.wait({asking}, timeout=ANSWER_SECONDS)
-    finally:
+    except asyncio.CancelledError:
         asking.cancel()
+        await asyncio.wait({asking}, timeout=CANCEL_SECONDS)  # a connection that is half made keeps the server waiting
+        raise
     if not answered:
+        asking.cancel()
         raise TimeoutError
     return asking.result()
 
@@ -116,13 +122,15 @@ def redis_check(address: RedisAddress | None, timeout: float) -> Check:
     return Check("redis", probe)
 
 
-def llm_check(choose: Callable[[], object]) -> Check:
-    """Whether the preferred model can be chosen: a key or the local weights are there. No provider is called."""
+def llm_check(choose: Callable[[], Choice], missing: Callable[[], str | None] = local_weights.missing) -> Check:
+    """Whether the preferred model can answer: its key or the local weights are there. No provider is called."""
 
     async def probe() -> Health:
         try:
-            choose()
+            chosen = choose()
         except AtomError:
+            return Health.DEGRADED
+        if chosen.provider is Provider.LOCAL and await asyncio.to_thread(missing) is not None:
             return Health.DEGRADED
         return Health.HEALTHY
 
@@ -139,7 +147,7 @@ def disabled_check(id_: str) -> Check:
 
 
 def standard_checks(
-    engine: AsyncEngine, outage: Outage, redis: RedisSettings, choose: Callable[[], object]
+    engine: AsyncEngine, outage: Outage, redis: RedisSettings, choose: Callable[[], Choice]
 ) -> tuple[Check, ...]:
     """The checks of `/health/ready`. `engine` is the probes' own pool; `outage` is told once, whoever finds it."""
     address = parse_redis_url(redis.url) if redis.url else None

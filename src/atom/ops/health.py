@@ -5,18 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from atom.kit.clock import Clock, rfc3339
 from atom.ops.checks import Check, Health
 
 PROBE_SECONDS = 2.0
 CACHE_SECONDS = 1.0
+log = structlog.get_logger(service="doctor")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`ready` false: no traffic to this process."""
+    """`ready` false: no traffic to this process. `body` has the same fields in every state."""
 
     ready: bool
+    draining: bool
     body: dict[str, Any]
 
 
@@ -26,6 +30,7 @@ class HealthService:
     version: str
     clock: Clock
     draining: bool = False
+    probe_seconds: float = PROBE_SECONDS
     _cached: Report | None = field(default=None, init=False)
     _cached_at: float = field(default=0.0, init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
@@ -44,7 +49,7 @@ class HealthService:
         self._cached = None
 
     async def _probe(self) -> Report:
-        found = await asyncio.gather(*(self._bounded(check) for check in self.checks))
+        found = await asyncio.gather(*(_bounded(check, self.probe_seconds) for check in self.checks))
         states = {check.id: state for check, state in zip(self.checks, found, strict=True)}
         blocked = self.draining or any(c.critical and states[c.id] is Health.UNHEALTHY for c in self.checks)
         troubled = any(state in {Health.UNHEALTHY, Health.DEGRADED} for state in states.values())
@@ -55,12 +60,21 @@ class HealthService:
             "timestamp": rfc3339(self.clock.now()),
             "checks": {name: state.value for name, state in states.items()},
         }
-        if self.draining:
-            body["draining"] = True
-        return Report(not blocked, body)
+        return Report(not blocked, self.draining, body)
 
-    async def _bounded(self, check: Check) -> Health:
-        try:
-            return await asyncio.wait_for(check.probe(), PROBE_SECONDS)
-        except TimeoutError:
-            return Health.UNHEALTHY
+
+async def _bounded(check: Check, seconds: float) -> Health:
+    """A probe that does not end is not waited for, not even for the end of its cancellation: a driver may take long."""
+    probe = asyncio.ensure_future(check.probe())
+    try:
+        done, _ = await asyncio.wait({probe}, timeout=seconds)
+    finally:
+        probe.cancel()
+    if not done:
+        probe.add_done_callback(lambda late: late.cancelled() or late.exception())  # nobody is left to hear of it
+        return Health.UNHEALTHY
+    error = probe.exception()
+    if error is not None:
+        log.error("health.probe_failed", check=check.id, error_code="internal_error", exc_info=error)
+        return Health.UNHEALTHY
+    return probe.result()

@@ -67,6 +67,8 @@ def _parts(below: str | None) -> tuple[str, ...]:
 
 def _files(root: Path, wanted: tuple[str, ...], deepest: int) -> Iterator[tuple[str, int, str]]:
     """Path, descriptor of its folder, name. Walking by descriptors: a folder swapped for a link is not followed."""
+    if not root.is_dir():  # an agent that never had a file
+        return
     for folder, folders, names, descriptor in os.fwalk(root, follow_symlinks=False):
         here = PurePosixPath(os.path.relpath(folder, root))
         depth = len(here.parts)

@@ -36,11 +36,15 @@ class LineVectors:
     async def known(self, file: IndexedFile) -> Vectors:
         """The rows that exist, for the first lines of a file; often all, sometimes none."""
         held = self._held.get(file.key)
-        if held is None:
-            held = await asyncio.to_thread(self._cache.load, file.key) or Vectors(b"", self.embedder.dimensions)
-            held = held.first(len(file.lines))
-            self._held.put(file.key, held, len(held.data))
-        return held
+        if held is not None:
+            return held
+        loaded = await asyncio.to_thread(self._cache.load, file.key) or Vectors(b"", self.embedder.dimensions)
+        loaded = loaded.first(len(file.lines))
+        held = self._held.get(file.key)  # somebody else may have gone on while this one was reading
+        if held is not None and len(held) >= len(loaded):
+            return held
+        self._held.put(file.key, loaded, len(loaded.data))
+        return loaded
 
     async def missing(self, files: Sequence[IndexedFile]) -> int:
         return sum([len(file.lines) - len(await self.known(file)) for file in files])

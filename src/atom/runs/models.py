@@ -9,7 +9,7 @@ from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from atom.durable.lease import Leased
-from atom.infra.db import Base
+from atom.infra.db import Base, BigInt
 
 
 class RunStatus(StrEnum):
@@ -77,17 +77,17 @@ class Run(Leased, Base):
     provider: Mapped[str | None]
     model: Mapped[str | None]
     model_note: Mapped[str | None]
-    input_tokens: Mapped[int | None]
-    output_tokens: Mapped[int | None]
+    input_tokens: Mapped[BigInt | None]
+    output_tokens: Mapped[BigInt | None]
     model_calls: Mapped[int]
     tool_calls: Mapped[int]
-    worked_ms: Mapped[int]
+    worked_ms: Mapped[BigInt]
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
     cancel_requested_by: Mapped[str | None]
-    wake_seq: Mapped[int]
+    wake_seq: Mapped[BigInt]
 
 
 class Step(Base):
@@ -101,7 +101,7 @@ class Step(Base):
     kind: Mapped[str]
     name: Mapped[str]
     status: Mapped[str]
-    epoch: Mapped[int]
+    epoch: Mapped[BigInt]
     request: Mapped[dict[str, Any]]
     result: Mapped[dict[str, Any] | None]
     started_at: Mapped[datetime]
@@ -120,8 +120,8 @@ class LlmCall(Base):
     provider: Mapped[str]
     model: Mapped[str]
     outcome: Mapped[str]
-    input_tokens: Mapped[int | None]
-    output_tokens: Mapped[int | None]
+    input_tokens: Mapped[BigInt | None]
+    output_tokens: Mapped[BigInt | None]
     seconds: Mapped[float]
     first_token_seconds: Mapped[float | None]
     request_id: Mapped[str | None]

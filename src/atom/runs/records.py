@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from atom.kit.text import clean_json
+from atom.kit.text import clean, clean_json
 from atom.llm.ports import Completion, FinishReason, ToolCall, Usage
 from atom.tools.ports import SourceLine
 
@@ -43,9 +43,10 @@ class ToolRecord:
 
 
 def reply_record(completion: Completion, attempt: int) -> ReplyRecord:
+    """As the journal can keep it, so that a replay sees exactly what this owner saw."""
     return ReplyRecord(
-        text=completion.text,
-        tool_calls=completion.tool_calls,
+        text=clean(completion.text),
+        tool_calls=tuple(ToolCall(clean(c.id), clean(c.name), clean(c.arguments)) for c in completion.tool_calls),
         finish_reason=completion.finish_reason,
         provider=completion.provider,
         model=completion.model,

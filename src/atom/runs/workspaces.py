@@ -15,7 +15,8 @@ from atom.runs.errors import UploadInvalidError, UploadTooLargeError
 
 UPLOADS = "uploads"
 UNSAFE = re.compile(r"[^\w.,@+ -]")
-MAX_NAME = 120
+MAX_NAME = 120  # bytes
+MAX_SUFFIX = 20
 
 
 class WorkspaceUnavailableError(UnavailableError):
@@ -41,10 +42,11 @@ class Workspaces:
     def has_file(self, agent_id: UUID, relative: str) -> bool:
         """Whether `relative` is a regular file inside the agent's folder."""
         folder = self.folder(agent_id).resolve()
-        if not relative or "\x00" in relative or len(relative) > 1000:
+        try:
+            target = (folder / relative).resolve()
+            return target.is_relative_to(folder) and target.is_file()
+        except (OSError, ValueError, RuntimeError):  # too long, without a UTF-8 form, a loop of links
             return False
-        target = (folder / relative).resolve()
-        return target.is_relative_to(folder) and target.is_file()
 
     async def store(self, agent_id: UUID, name: str, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
         """Save an upload under a folder of its own. Returns the path in the workspace and the size in bytes.
@@ -88,7 +90,12 @@ def safe_name(name: str) -> str:
     base = UNSAFE.sub("_", name.replace("\\", "/").rpartition("/")[2]).strip(" .")
     if not base:
         raise UploadInvalidError("file: the upload has no file name.", field="file")
-    stem, dot, suffix = base.rpartition(".")
-    if len(base) <= MAX_NAME:
+    if len(base.encode()) <= MAX_NAME:
         return base
-    return f"{(stem if dot else base)[: MAX_NAME - 20]}{dot}{suffix[:19] if dot else ''}"
+    stem, dot, suffix = base.rpartition(".")
+    return _cut(stem if dot else base, MAX_NAME - MAX_SUFFIX) + (_cut(dot + suffix, MAX_SUFFIX) if dot else "")
+
+
+def _cut(text: str, limit: int) -> str:
+    """At most `limit` bytes: that is how file systems count."""
+    return text.encode()[:limit].decode("utf-8", "ignore")

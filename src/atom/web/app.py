@@ -10,7 +10,7 @@ from atom import __version__
 from atom.settings import WebSettings
 from atom.web import errors
 from atom.web.body_limit import ProblemForLimit
-from atom.web.openapi import with_credentials
+from atom.web.openapi import complete
 from atom.web.request_id import RequestId
 
 DESCRIPTION = (
@@ -26,7 +26,7 @@ class AtomApi(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            self.openapi_schema = with_credentials(super().openapi(), self.routes)
+            self.openapi_schema = complete(super().openapi(), self.routes)
         return self.openapi_schema
 
 

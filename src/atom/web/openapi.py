@@ -1,4 +1,4 @@
-"""What FastAPI cannot know of our routes: which credential and permission each operation needs."""
+"""What FastAPI cannot know of our routes: the credential and permission of each operation, and how errors look."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,23 +10,30 @@ from atom.identity.guard import Requires, calls_of
 
 SCHEME = "bearer"
 NEEDS_CALLER = ("401", "403")
+PROBLEM = {"schema": {"$ref": "#/components/schemas/Problem"}}
 
 
-def with_credentials(schema: dict[str, Any], routes: Sequence[BaseRoute]) -> dict[str, Any]:
+def complete(schema: dict[str, Any], routes: Sequence[BaseRoute]) -> dict[str, Any]:
     """`schema` with `security` and `x-permission` on each operation; one that is public answers no 401 and no 403."""
     schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})
     schemes[SCHEME] = {"type": "http", "scheme": "bearer", "description": "An API key: `atom token create`."}
     for path, method, needed in _operations(routes):
         operation = schema["paths"].get(path, {}).get(method)
-        if operation is None:
-            continue
-        if needed:
-            operation["security"] = [{SCHEME: []}]
-            operation["x-permission"] = needed[0].permission.value
-        else:
-            for status in NEEDS_CALLER:
-                operation["responses"].pop(status, None)
+        if operation is not None:
+            _complete(operation, needed)
     return schema
+
+
+def _complete(operation: dict[str, Any], needed: Sequence[Requires]) -> None:
+    if needed:
+        operation["security"] = [{SCHEME: []}]
+        operation["x-permission"] = needed[0].permission.value
+    else:
+        for status in NEEDS_CALLER:
+            operation["responses"].pop(status, None)
+    for answer in operation["responses"].values():
+        if PROBLEM in answer.get("content", {}).values():
+            answer["content"] = {"application/problem+json": PROBLEM}
 
 
 def _operations(routes: Sequence[BaseRoute]) -> list[tuple[str, str, list[Requires]]]:

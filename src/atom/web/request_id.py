@@ -9,6 +9,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from atom.kit.ids import new_id
 
+STARTS = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
+
 
 class RequestId:
     """`X-Request-Id` on every answer, and `request_id` in every log line of the request."""
@@ -25,7 +27,7 @@ class RequestId:
         structlog.contextvars.bind_contextvars(request_id=request_id)
 
         async def tagged(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in STARTS:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 headers["X-Content-Type-Options"] = "nosniff"

@@ -21,7 +21,7 @@ WAIT_SECONDS = 20.0
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RunningAtom:
     """`http` carries the admin's token. `token` is that token."""
 

@@ -136,10 +136,10 @@ class LocalChatModel:
             yield held if opened else f"{local_answer.IN_SHORT}{held}"
 
     async def _copied(self, question: str, text: str, tally: "_Tally") -> AsyncGenerator[str, None]:
-        """A contiguous run of the words of a line, as it is chosen."""
-        line = cut(printable(text).strip(), MAX_LINE_BYTES)
+        """A contiguous run of the words of a line, as it is chosen. A line with control characters is not cut."""
+        line = cut(text.strip(), MAX_LINE_BYTES)
         spans = pieces(line)
-        if not spans:
+        if not spans or line != printable(line):
             return
         grammar = copy_grammar(line, spans)
         prompt = copy_prompt(question, line)

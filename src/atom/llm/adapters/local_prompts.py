@@ -62,8 +62,9 @@ def cut(text: str, most: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Lone surrogates cannot be sent to a process."""
-    return text.encode("utf-8", errors="replace").decode("utf-8")
+    """Lone surrogates cannot be sent to a process, control characters break a grammar: `?` and blanks instead."""
+    encoded = text.encode("utf-8", errors="replace").decode("utf-8")
+    return "".join(character if character.isprintable() else " " for character in encoded)
 
 
 def _conversation(system: str, examples: Sequence[tuple[str, str]], asked: str, *, end: str) -> str:
