@@ -18,6 +18,7 @@ from pathlib import Path
 from atom.infra.log_file import LogFile
 file = LogFile(Path(sys.argv[1]), 5_000, 400)
 file.open()
+print("ready", flush=True)
 sys.stdin.readline()
 for number in range(int(sys.argv[3])):
     file.write(json.dumps({"writer": sys.argv[2], "number": number, "text": "x" * (number % 90)}) + "\\n")
@@ -61,14 +62,21 @@ def test_what_was_there_before_stays(tmp_path: Path) -> None:
 
 
 def test_several_processes_lose_and_mix_nothing_while_they_rotate(tmp_path: Path) -> None:
-    count = 400
+    count = 1_500
     path = tmp_path / "atom.log"
-    command = [sys.executable, "-c", WRITER, str(path)]
+    command, pipe = [sys.executable, "-c", WRITER, str(path)], subprocess.PIPE
     writers = [
-        subprocess.Popen([*command, str(writer), str(count)], stdin=subprocess.PIPE, text=True) for writer in range(3)
+        subprocess.Popen([*command, str(writer), str(count)], stdin=pipe, stdout=pipe, text=True) for writer in range(3)
     ]
     for process in writers:
-        process.communicate("go\n")
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in writers:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in writers:
+        process.communicate()
         assert process.returncode == 0
     found = [json.loads(line) for line in text_of(tmp_path).splitlines()]
     assert len(list(tmp_path.iterdir())) > 5

@@ -15,6 +15,8 @@ from atom.errors import AtomError
 
 ARGUMENT = 80
 LONG_WAIT = 2.0
+RESULT_LINES = 3
+RESULT_CHARS = 160
 
 
 @dataclass(slots=True)
@@ -113,10 +115,14 @@ class LiveRun:
         self._say(f"-> {call}", "cyan")
 
     def _finished(self, data: Mapping[str, Any]) -> None:
-        summary = one_line(data.get("summary") or "done")
+        """The first lines of the result; the journal has the whole."""
+        lines = [line for line in str(data.get("summary") or "done").splitlines() if line.strip()] or ["done"]
+        head = "<- " if data.get("ok", True) else "<- failed: "
+        shown = [one_line(line, RESULT_CHARS) for line in lines[:RESULT_LINES]]
+        if len(lines) > RESULT_LINES:
+            shown.append("...")
         self._say(
-            f"<- {summary}" if data.get("ok", True) else f"<- failed: {summary}",
-            "cyan" if data.get("ok", True) else "red",
+            f"{head}{shown[0]}" + "".join(f"\n   {line}" for line in shown[1:]), "cyan" if head == "<- " else "red"
         )
 
     def _asks(self, data: Mapping[str, Any]) -> None:

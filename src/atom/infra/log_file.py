@@ -58,20 +58,29 @@ class LogFile:
 
     def _is_current(self) -> bool:
         """Whether the open file is still the one of that name."""
-        if self._descriptor == CLOSED:
+        named = self._named()
+        if self._descriptor == CLOSED or named is None:
             return False
         ours = os.fstat(self._descriptor)
-        try:
-            named = self.path.stat()
-        except FileNotFoundError:
-            return False
         return (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)
 
+    def _named(self) -> os.stat_result | None:
+        """None while another process rotates, and when somebody removed it."""
+        try:
+            return self.path.stat()
+        except FileNotFoundError:
+            return None
+
     def _make_room(self, size: int) -> None:
-        found = self.path.lstat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size == 0 or found.st_size + size <= self.max_bytes:
+        found = self._named()
+        if found is None or found.st_size == 0 or found.st_size + size <= self.max_bytes:
+            return
+        if self.path.is_symlink() or not stat.S_ISREG(found.st_mode):
             return  # a device, a pipe or a link is not ours to rename
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # let go of by the close
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go of by the close
+        except BlockingIOError:  # another process is at it; this line goes into the file it had
+            return
         if self._is_current():
             self._rotate()
         self.close()

@@ -30,6 +30,7 @@ INITDB_SECONDS = 120
 NEEDED_MEGABYTES = 80  # 46 MB at rest; asked first, because a bootstrap that fails leaves 1 MB of shared memory behind
 PROBE_SECONDS = 10
 LOCALE = ["--locale=C.UTF-8"] if sys.platform != "darwin" else ["--locale=en_US.UTF-8", "--lc-collate=C"]
+SYNCFS_MAJOR = 17  # one call for the file system instead of a thousand: 0.3 s instead of 2 s on a busy disk
 LOGS_KEPT = 5
 NO_SPACE = "No space left on device"
 MUST_BE_ON = ("fsync", "synchronous_commit")
@@ -79,6 +80,8 @@ def _initdb(work: Path, binaries: Binaries, account: Account | None, password: s
     passwords.write_text(f"{password}\n", encoding="utf-8")
     give(passwords, account)
     options = ["--username", SUPERUSER, f"--pwfile={passwords}", "--auth=scram-sha-256", "--data-checksums"]
+    if sys.platform == "linux" and binaries.major >= SYNCFS_MAJOR:
+        options.append("--sync-method=syncfs")
     command = [str(binaries.program("initdb")), "-D", str(data), "--encoding=UTF8", *LOCALE, *options]
     try:
         done = run([*command, "--no-instructions"], account)
