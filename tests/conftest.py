@@ -25,6 +25,7 @@ from atom.infra.metrics import DatabaseMetrics
 from atom.infra.outage import database_outage
 from atom.infra.schema import migrate
 from atom.settings import DatabaseSettings
+from tests.support.processes import roomy_folder
 
 settings.register_profile("sample", max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile(
@@ -69,7 +70,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def open_folder() -> Iterator[Path]:
     """A folder whose parents an unprivileged account may traverse, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="atom-tests-"))
+    folder = Path(tempfile.mkdtemp(prefix="atom-tests-", dir=roomy_folder()))
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)

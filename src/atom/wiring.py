@@ -20,6 +20,7 @@ from atom.events.listener import Listener
 from atom.events.sequencer import CHANNEL, Sequencer
 from atom.events.service import EventReader, Outbox, Signal
 from atom.feed.hub import FeedHub
+from atom.governance.approvals import ApprovalService
 from atom.governance.service import GovernanceService
 from atom.identity.guard import Guard
 from atom.identity.origin import TrustedNames
@@ -37,6 +38,7 @@ from atom.retrieval.workspace import WorkspaceSearch, workspace_search
 from atom.runs.asking import LlmModels
 from atom.runs.indexing import INDEX_JOB, index_handler
 from atom.runs.service import CANCEL_CHANNEL, RunService
+from atom.runs.waking import RunWaking
 from atom.runs.worker import RunWorker, cancel_by_text, run_metrics, waiting_runs
 from atom.runs.workspaces import Workspaces
 from atom.settings import Provider, Settings
@@ -71,6 +73,7 @@ class Parts:
     identity: IdentityService
     agents: AgentService
     runs: RunService
+    approvals: ApprovalService
     jobs: JobService
     workspaces: Workspaces
     llm: LlmService
@@ -135,12 +138,13 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         check_model=llm.choose,
         stop_here=worker.cancel_here,
     )
+    approvals = ApprovalService(base.outbox, RunWaking(base.outbox, base.doorbell))
     jobs = JobService(base.doorbell)
     handlers = {INDEX_JOB: index_handler(search, workspaces)}
     health = HealthService(
         standard_checks(base.probes, base.outage, settings.redis, llm.choose), __version__, base.clock
     )
-    parts = Parts(base, guard, identity, agents, runs, jobs, workspaces, llm, tools, search, hub, health)
+    parts = Parts(base, guard, identity, agents, runs, approvals, jobs, workspaces, llm, tools, search, hub, health)
     return Atom(
         settings=settings,
         parts=parts,
@@ -155,6 +159,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
             base.doorbell,
             {Topic.RUN: waiting_runs, Topic.JOB: waiting_jobs},
             settings.runs.sweep_seconds,
+            (approvals.expire_due,),
         ),
     )
 

@@ -64,7 +64,7 @@ async def test_every_decision_is_on_record(
     wanted = {"read_file": "allow", "write_file": "ask", "delete_file": "deny", "format_disk": "deny"}
     async with unit_of_work(sessions) as session:
         for action, verdict in wanted.items():
-            decision = await governance.authorize(session, wish(agent_id, action, path="a"))
+            decision = await governance.authorize(session, wish(agent_id, action, path="a"), step_key="turn-0.call-0")
             assert decision.verdict == verdict
         rows = await audited(session)
     assert [(row[1], row[2]) for row in rows] == list(wanted.items())
@@ -81,7 +81,7 @@ async def test_a_decision_and_its_record_are_rolled_back_together(
 
     async def step() -> None:
         async with unit_of_work(sessions) as session:
-            await governance.authorize(session, wish(agent_id, "read_file"))
+            await governance.authorize(session, wish(agent_id, "read_file"), step_key="turn-0.call-0")
             assert len(await audited(session)) == 1
             raise AtomError("the step failed")
 
@@ -99,7 +99,7 @@ async def test_the_agent_is_judged_as_it_is_now(
 
     async def verdict() -> tuple[Verdict, Reason]:
         async with unit_of_work(sessions) as session:
-            decision = await governance.authorize(session, wish(agent_id, "write_file"))
+            decision = await governance.authorize(session, wish(agent_id, "write_file"), step_key="turn-0.call-0")
         return decision.verdict, decision.reason
 
     assert await verdict() == (Verdict.ALLOW, Reason.WITHIN_MATURITY)
@@ -122,7 +122,7 @@ async def test_a_name_that_a_model_made_up_is_refused_and_recorded(
 ) -> None:
     agent_id = await create(agents, sessions)
     async with unit_of_work(sessions) as session:
-        decision = await governance.authorize(session, wish(agent_id, name))
+        decision = await governance.authorize(session, wish(agent_id, name), step_key="turn-0.call-0")
         assert (decision.verdict, decision.reason) == (Verdict.DENY, Reason.UNKNOWN_ACTION)
         (row,) = await audited(session)
         assert 0 < len(row[1]) <= 200
@@ -131,7 +131,7 @@ async def test_a_name_that_a_model_made_up_is_refused_and_recorded(
 async def test_an_agent_that_is_not_there_gets_no_decision(governance: GovernanceService, sessions: Sessions) -> None:
     with pytest.raises(AgentNotFoundError):
         async with unit_of_work(sessions) as session:
-            await governance.authorize(session, wish(uuid4(), "read_file"))
+            await governance.authorize(session, wish(uuid4(), "read_file"), step_key="turn-0.call-0")
 
 
 async def test_without_a_record_there_is_no_decision(
@@ -143,7 +143,7 @@ async def test_without_a_record_there_is_no_decision(
         await session.execute(text("ALTER TABLE audit_entry ADD CONSTRAINT broken CHECK (false) NOT VALID"))
     with pytest.raises(DBAPIError):
         async with unit_of_work(sessions) as session:
-            await governance.authorize(session, wish(agent_id, "read_file"))
+            await governance.authorize(session, wish(agent_id, "read_file"), step_key="turn-0.call-0")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ async def test_the_record_is_only_ever_added_to(
 ) -> None:
     agent_id = await create(agents, sessions)
     async with unit_of_work(sessions) as session:
-        await governance.authorize(session, wish(agent_id, "read_file"))
+        await governance.authorize(session, wish(agent_id, "read_file"), step_key="turn-0.call-0")
     with pytest.raises(DBAPIError, match="append-only"):
         async with unit_of_work(sessions) as session:
             await session.execute(text(change))

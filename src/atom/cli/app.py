@@ -42,6 +42,7 @@ COMMANDS = {
     ),
     "runs": Entry("atom.cli.runs:app", "List, show, follow and cancel runs.", "atom runs list --status running"),
     "agents": Entry("atom.cli.agents:app", "Create and look after agents.", "atom agents list"),
+    "approvals": Entry("atom.cli.approvals:app", "Decide what agents ask for.", "atom approvals list"),
     "jobs": Entry("atom.cli.job:app", "Look at long work, and cancel it.", "atom jobs list"),
     "token": Entry("atom.cli.token:app", "Create, list and revoke API tokens.", "atom token create ci --role operator"),
     "config": Entry("atom.cli.config:app", "Show the effective settings and their source.", "atom config show"),

@@ -1,9 +1,11 @@
 """Following a run to its end at the terminal, and what is printed then. Used by `run` and `runs follow`."""
 
+import sys
 from collections.abc import Sequence
 
 import typer
 
+from atom.cli.approvals import print_approval
 from atom.cli.failures import INTERRUPTED, NO
 from atom.cli.live import LiveRun
 from atom.cli.output import Output, one_line, visible
@@ -25,7 +27,7 @@ def follow_run(atom: BlockingAtom, out: Output, run_id: str) -> Run:
         for item in atom.each(atom.client.runs.follow(run_id, on_drop=view.dropped)):
             if not out.as_json:
                 view.show(item)
-            if _parked(atom, item):
+            if _parked(atom, item) and not _decided_here(atom, out, view, item):
                 break
     except KeyboardInterrupt:
         view.end()
@@ -44,6 +46,23 @@ def follow_run(atom: BlockingAtom, out: Output, run_id: str) -> Run:
     else:
         print_end(out, run, shown=view)
     return run
+
+
+def _decided_here(atom: BlockingAtom, out: Output, view: LiveRun, item: Item) -> bool:
+    """Ask the person at the terminal. False: nobody is there, or they leave it to somebody else."""
+    if out.as_json or not (out.tty and sys.stdin.isatty()) or not isinstance(item, Event) or item.run_id is None:
+        return False
+    view.end()
+    waiting = list(atom.each(atom.client.approvals.list(status="pending", run_id=item.run_id).every(1)))
+    if not waiting:
+        return False
+    print_approval(out, waiting[0])
+    answer = typer.prompt("Approve exactly this call? [y]es, [n]o, [l]ater", default="l").strip().lower()[:1]
+    if answer not in {"y", "n"}:
+        return False
+    decide = atom.client.approvals.approve if answer == "y" else atom.client.approvals.reject
+    atom.call(decide(waiting[0].id))
+    return True
 
 
 def exit_like(run: Run) -> None:
@@ -101,6 +120,8 @@ def print_error(out: Output, run: Run) -> None:
 def _print_wait(out: Output, run: Run) -> None:
     reason = f" for {run.wait_reason}" if run.wait_reason else ""
     out.line(f"The run waits{reason}; nothing is lost, and it uses nothing while it waits.", "bold yellow")
+    if run.wait_reason == "approval":
+        out.line("Decide it: atom approvals list, then atom approvals approve ID or atom approvals reject ID")
     out.line(f"Follow it later: atom runs follow {run.id}   Cancel it: atom runs cancel {run.id}")
 
 

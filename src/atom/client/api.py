@@ -12,6 +12,7 @@ from atom.client.follow import RUN_ENDED, Item, OnDrop, Source, follow, read_ite
 from atom.client.models import (
     Agent,
     AgentVersion,
+    Approval,
     Conversation,
     Event,
     Health,
@@ -157,6 +158,27 @@ class Runs:
 
 
 @dataclass(frozen=True, slots=True)
+class Approvals:
+    transport: Transport
+
+    def list(self, *, status: str | None = None, run_id: str | None = None) -> Listing[Approval]:
+        return Listing(self.transport, Page[Approval], "/api/approvals", {"status": status, "run_id": run_id})
+
+    async def get(self, approval_id: str) -> Approval:
+        return await self.transport.ask(Approval, "GET", _approval(approval_id))
+
+    async def approve(self, approval_id: str, *, note: str | None = None) -> Approval:
+        return await self._decide(approval_id, "approve", note)
+
+    async def reject(self, approval_id: str, *, note: str | None = None) -> Approval:
+        return await self._decide(approval_id, "reject", note)
+
+    async def _decide(self, approval_id: str, verdict: str, note: str | None) -> Approval:
+        body: dict[str, Any] = {} if note is None else {"note": note}
+        return await self.transport.ask(Approval, "POST", f"{_approval(approval_id)}/{verdict}", body=body)
+
+
+@dataclass(frozen=True, slots=True)
 class Jobs:
     transport: Transport
 
@@ -219,6 +241,7 @@ class AtomClient:
         self.transport = Transport(http, self.url, timeout, pause)
         self.agents = Agents(self.transport)
         self.runs = Runs(self.transport)
+        self.approvals = Approvals(self.transport)
         self.jobs = Jobs(self.transport)
         self.tokens = Tokens(self.transport)
 
@@ -266,3 +289,7 @@ def _agent(agent: str) -> str:
 
 def _run(run_id: str) -> str:
     return f"/api/runs/{segment(run_id)}"
+
+
+def _approval(approval_id: str) -> str:
+    return f"/api/approvals/{segment(approval_id)}"

@@ -125,6 +125,26 @@ class Step(Wire):
     ended_at: At | None = None
 
 
+class Approval(Wire):
+    """A question to a person. `digest` binds the decision to agent version, action and arguments."""
+
+    id: str
+    run_id: str
+    agent: str
+    agent_version: int = 0
+    action: str
+    arguments: Any = None
+    digest: str = ""
+    reason: str = ""
+    explanation: str = ""
+    status: str
+    requested_at: At | None = None
+    expires_at: At | None = None
+    decided_at: At | None = None
+    decided_by: str | None = None
+    note: str | None = None
+
+
 class Message(Wire):
     role: str
     content: str

@@ -16,17 +16,22 @@ from atom.infra.db import Sessions, unit_of_work
 SWEEP_LOCK = 0x41544F4D_0003
 TIDY_EVERY = 60
 Finder = Callable[[AsyncSession], Awaitable[Sequence[UUID]]]
+Chore = Callable[[AsyncSession], Awaitable[None]]
 log = structlog.get_logger(service="worker")
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """`finders` name, for each topic, rows that wait for a worker. One process of the cluster sweeps at a time."""
+    """`finders` name, for each topic, rows that wait for a worker; `chores` are other small work that time brings.
+
+    One process of the cluster sweeps at a time.
+    """
 
     sessions: Sessions
     doorbell: Doorbell
     finders: Mapping[Topic, Finder]
     seconds: float
+    chores: Sequence[Chore] = ()
 
     async def run(self, stop: asyncio.Event) -> None:
         turn = 0
@@ -53,4 +58,6 @@ class Sweep:
                 ids = await find(session)
                 await self.doorbell.ring(session, topic, ids)
                 rung += len(ids)
+            for chore in self.chores:
+                await chore(session)
         return rung

@@ -32,6 +32,9 @@ class Reason(StrEnum):
     UNKNOWN_ACTION = "unknown_action"
     NOT_GRANTED = "not_granted"
     AGENT_NOT_ACTIVE = "agent_not_active"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    APPROVAL_EXPIRED = "approval_expired"
 
 
 EXPLAIN = {
@@ -44,6 +47,9 @@ EXPLAIN = {
     Reason.UNKNOWN_ACTION: "No action has exactly this name.",
     Reason.NOT_GRANTED: "The agent was not given this tool.",
     Reason.AGENT_NOT_ACTIVE: "The agent is paused or retired.",
+    Reason.APPROVED: "A person approved exactly this call.",
+    Reason.REJECTED: "A person rejected this call.",
+    Reason.APPROVAL_EXPIRED: "Nobody decided in time.",
 }
 
 

@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from atom.agents.models import Agent, AgentStatus
 from atom.agents.service import AgentService
 from atom.governance import store
-from atom.governance.decide import Decision, Standing, Trigger, decide
+from atom.governance.decide import Decision, Reason, Standing, Trigger, decide
 from atom.governance.models import Action, Maturity, Verdict
+from atom.governance.tables import ApprovalStatus
 from atom.kit.text import canonical_json, clean, shorten
 
 APPROVAL_SECONDS = 24 * 3600.0
@@ -37,10 +38,15 @@ class GovernanceService:
     agents: AgentService
     actions: Mapping[str, Action]
 
-    async def authorize(self, session: AsyncSession, wish: Wish) -> Decision:
-        """Decide with the agent as it is now, and audit, in the caller's transaction. A failure here is a refusal."""
+    async def authorize(self, session: AsyncSession, wish: Wish, *, step_key: str) -> Decision:
+        """Decide with the agent as it is now, and audit, in the caller's transaction. A failure here is a refusal.
+
+        An approval turns `ask` into `allow` once, and only for the very call it was given for.
+        """
         agent = await self.agents.get(session, str(wish.agent_id))
         decision = decide(standing(agent), self.actions.get(wish.action), wish.trigger)
+        if decision.verdict is Verdict.ASK:
+            decision = await self._answered(session, wish, decision, agent, step_key)
         await store.audit(
             session,
             {
@@ -59,9 +65,35 @@ class GovernanceService:
         )
         return decision
 
+    async def _answered(
+        self, session: AsyncSession, wish: Wish, asked: Decision, agent: Agent, step_key: str
+    ) -> Decision:
+        """What a person has said to this question, if it was asked before."""
+        approval = await store.latest_approval(session, wish.run_id, step_key)
+        if approval is None:
+            return asked
+        if approval.status == ApprovalStatus.REJECTED:
+            return Decision(Verdict.DENY, Reason.REJECTED)
+        if approval.status == ApprovalStatus.EXPIRED:
+            return Decision(Verdict.DENY, Reason.APPROVAL_EXPIRED)
+        if approval.status == ApprovalStatus.APPROVED:
+            if approval.digest != digest(agent.version, wish.action, wish.arguments):
+                await store.withdraw(session, approval.id)  # the agent or the call has changed: ask anew
+                return asked
+            if await store.use(session, approval.id):
+                return Decision(Verdict.ALLOW, Reason.APPROVED)
+            return Decision(Verdict.DENY, Reason.APPROVAL_EXPIRED)
+        return asked
+
     async def request_approval(self, session: AsyncSession, wish: Wish, decision: Decision, *, step_key: str) -> UUID:
-        """A question to a person, bound to agent version, action and arguments. Returns its id."""
+        """A question to a person, bound to agent version, action and arguments. Returns its id.
+
+        A question that is open already is not asked twice.
+        """
         assert decision.verdict is Verdict.ASK
+        known = await store.latest_approval(session, wish.run_id, step_key)
+        if known is not None and known.status == ApprovalStatus.PENDING:
+            return known.id
         agent = await self.agents.get(session, str(wish.agent_id))
         values = {
             "execution_id": wish.run_id,

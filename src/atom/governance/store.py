@@ -1,12 +1,14 @@
 """SQL of audit entries and approvals."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import func, insert, update
+from sqlalchemy import CursorResult, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from atom.governance.tables import Approval, AuditEntry
+from atom.agents.models import Agent
+from atom.governance.tables import Approval, ApprovalStatus, AuditEntry
 from atom.kit.ids import new_id
 
 
@@ -23,10 +25,73 @@ async def add_approval(session: AsyncSession, values: dict[str, Any], *, seconds
     return id_
 
 
+async def latest_approval(session: AsyncSession, run_id: UUID, step_key: str) -> Approval | None:
+    query = select(Approval).where(Approval.execution_id == run_id, Approval.step_key == step_key)
+    query = query.order_by(Approval.id.desc()).limit(1).execution_options(populate_existing=True)
+    return (await session.scalars(query)).one_or_none()
+
+
+async def approval(session: AsyncSession, id_: UUID) -> tuple[Approval, str] | None:
+    """The approval and its agent's name."""
+    query = select(Approval, Agent.name).join(Agent, Agent.id == Approval.agent_id).where(Approval.id == id_)
+    row = (await session.execute(query.execution_options(populate_existing=True))).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+async def approvals(
+    session: AsyncSession, *, status: str | None, run_id: UUID | None, before: UUID | None, limit: int
+) -> Sequence[tuple[Approval, str]]:
+    query = select(Approval, Agent.name).join(Agent, Agent.id == Approval.agent_id)
+    query = query.order_by(Approval.id.desc()).limit(limit)
+    if status is not None:
+        query = query.where(Approval.status == status)
+    if run_id is not None:
+        query = query.where(Approval.execution_id == run_id)
+    if before is not None:
+        query = query.where(Approval.id < before)
+    return [(row[0], row[1]) for row in (await session.execute(query)).all()]
+
+
+async def settle(session: AsyncSession, id_: UUID, status: ApprovalStatus, *, by: str, note: str | None) -> bool:
+    """Decide by compare-and-set: false when it is not open any more, or its time is over."""
+    statement = (
+        update(Approval)
+        .where(Approval.id == id_, Approval.status == ApprovalStatus.PENDING, Approval.expires_at > func.now())
+        .values(status=status.value, decided_at=func.now(), decided_by=by, note=note)
+    )
+    return cast(CursorResult[Any], await session.execute(statement)).rowcount == 1
+
+
+async def use(session: AsyncSession, id_: UUID) -> bool:
+    """Consume an approval: true once, and never after its time."""
+    statement = (
+        update(Approval)
+        .where(Approval.id == id_, Approval.status == ApprovalStatus.APPROVED, Approval.expires_at > func.now())
+        .values(status=ApprovalStatus.USED.value)
+    )
+    return cast(CursorResult[Any], await session.execute(statement)).rowcount == 1
+
+
+async def withdraw(session: AsyncSession, id_: UUID) -> None:
+    await session.execute(update(Approval).where(Approval.id == id_).values(status=ApprovalStatus.CANCELLED.value))
+
+
+async def expire(session: AsyncSession, *, limit: int) -> Sequence[tuple[UUID, UUID]]:
+    """End open approvals whose time is over. Returns their ids and runs."""
+    due = select(Approval.id).where(Approval.status == ApprovalStatus.PENDING, Approval.expires_at <= func.now())
+    statement = (
+        update(Approval)
+        .where(Approval.id.in_(due.order_by(Approval.id).limit(limit).with_for_update(skip_locked=True)))
+        .values(status=ApprovalStatus.EXPIRED.value, decided_at=func.now())
+        .returning(Approval.id, Approval.execution_id)
+    )
+    return [(row[0], row[1]) for row in (await session.execute(statement)).all()]
+
+
 async def cancel_approvals(session: AsyncSession, execution_id: UUID) -> None:
     """A run that ended asks nothing any more."""
     await session.execute(
         update(Approval)
-        .where(Approval.execution_id == execution_id, Approval.status == "pending")
-        .values(status="cancelled", decided_at=func.now())
+        .where(Approval.execution_id == execution_id, Approval.status.in_(("pending", "approved")))
+        .values(status=ApprovalStatus.CANCELLED.value, decided_at=func.coalesce(Approval.decided_at, func.now()))
     )

@@ -1,12 +1,24 @@
 """Tables of governance: what was asked, and what was decided."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from atom.infra.db import Base
+
+
+class ApprovalStatus(StrEnum):
+    """`used`: the call it was given for has begun. `cancelled`: its run ended or changed before."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    USED = "used"
 
 
 class Approval(Base):

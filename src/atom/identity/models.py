@@ -26,6 +26,8 @@ class Permission(StrEnum):
     RUNS_READ = "runs:read"
     RUNS_WRITE = "runs:write"
     FEED_READ = "feed:read"
+    APPROVALS_READ = "approvals:read"
+    APPROVALS_WRITE = "approvals:write"
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
     MODELS_READ = "models:read"

@@ -117,7 +117,7 @@ class Journal:
         """The one door. Allowed: the call is on record before it begins. Asked: the run is parked with its question."""
         async with unit_of_work(self.sessions) as session:
             await self._write(session, {})
-            decision = await self.governance.authorize(session, wish)
+            decision = await self.governance.authorize(session, wish, step_key=key)
             said = {"verdict": decision.verdict.value, "reason": decision.reason.value}
             arguments = clean_json(dict(wish.arguments))
             await self._emit(
@@ -193,6 +193,7 @@ class Journal:
     async def _end(self, session: AsyncSession, status: RunStatus, values: dict[str, Any]) -> None:
         ended = {"status": status.value, "ended_at": func.now(), **values}
         await lease.write(session, Run, self.run_id, epoch=self.epoch, seconds=None, values=ended)
+        await self.governance.withdraw_approvals(session, self.run_id)
 
     async def _tool_finished(self, session: AsyncSession, key: str, tool: str, record: ToolRecord) -> None:
         summary = shorten(record.content, EVENT_TEXT)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from atom.agents.models import Agent
 from atom.durable.lease import unowned
 from atom.kit.ids import new_id
-from atom.runs.models import Conversation, IdempotencyKey, LlmCall, Run, RunStatus, Step, StepStatus
+from atom.runs.models import Conversation, IdempotencyKey, LlmCall, Run, RunStatus, Step, StepStatus, WaitReason
 
 WORKABLE = (RunStatus.QUEUED.value, RunStatus.RUNNING.value)
 OPEN = (*WORKABLE, RunStatus.WAITING.value, RunStatus.PAUSED.value)
@@ -102,6 +102,18 @@ async def request_cancel(session: AsyncSession, id_: UUID, by: str) -> None:
         .where(Run.id == id_, Run.cancel_requested_at.is_(None))
         .values(cancel_requested_at=func.now(), cancel_requested_by=by)
     )
+
+
+async def wake(session: AsyncSession, id_: UUID) -> UUID | None:
+    """Back into the queue, if it waits for an approval. Returns its agent."""
+    statement = (
+        update(Run)
+        .where(Run.id == id_, Run.status == RunStatus.WAITING, Run.wait_reason == WaitReason.APPROVAL)
+        .values(status=RunStatus.QUEUED.value, wait_reason=None, wake_seq=Run.wake_seq + 1)
+        .returning(Run.agent_id)
+    )
+    found: UUID | None = await session.scalar(statement)
+    return found
 
 
 async def tell_workers(session: AsyncSession, channel: str, payload: str) -> None:

@@ -6,6 +6,7 @@ from prometheus_client import Gauge
 from atom.agents import api as agents_api
 from atom.feed import api as feed_api
 from atom.feed.stream import Stream
+from atom.governance import api as governance_api
 from atom.identity import api as identity_api
 from atom.identity.guard import public
 from atom.identity.models import Permission
@@ -28,6 +29,7 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         runs_api.routes(parts.runs, base.sessions, guard),
         runs_api.file_routes(parts.agents, parts.workspaces, base.sessions, guard),
         runs_api.index_routes(parts.agents, parts.jobs, base.sessions, guard),
+        governance_api.routes(parts.approvals, base.sessions, guard),
         tools_api.routes(parts.tools, guard),
         llm_api.routes(parts.llm, guard),
         ops_api.job_routes(parts.jobs, base.sessions, guard),

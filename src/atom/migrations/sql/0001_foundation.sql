@@ -151,9 +151,9 @@ CREATE TABLE approval (
     expires_at timestamptz NOT NULL,
     decided_at timestamptz,
     decided_by text,
-    note text,
-    UNIQUE (execution_id, step_key)
+    note text
 );
+CREATE UNIQUE INDEX idx_approval_open ON approval (execution_id, step_key) WHERE status IN ('pending', 'approved');
 CREATE INDEX idx_approval_pending ON approval (requested_at) WHERE status = 'pending';
 
 CREATE TABLE audit_entry (
