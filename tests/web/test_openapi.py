@@ -41,7 +41,8 @@ def test_it_names_every_way_in(operations: list[tuple[str, str, dict[str, Any]]]
         "get /api/runs/{run_id}/events", "post /api/runs/{run_id}/cancel", "get /api/conversations/{conversation_id}",
         "get /api/tools", "get /api/models", "get /api/tokens", "post /api/tokens", "delete /api/tokens/{token_id}",
         "get /api/approvals", "get /api/approvals/{approval_id}", "post /api/approvals/{approval_id}/approve",
-        "post /api/approvals/{approval_id}/reject", "get /api/jobs", "get /api/jobs/{job_id}", "post /api/jobs/{job_id}/cancel", "get /api/openapi.json",
+        "post /api/approvals/{approval_id}/reject", "get /api/jobs",
+        "get /api/jobs/{job_id}", "post /api/jobs/{job_id}/cancel", "get /api/openapi.json",
         "get /health/live", "get /health/ready", "get /health/metrics", "get /metrics",
     }  # fmt: skip
 
