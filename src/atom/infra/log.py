@@ -23,6 +23,7 @@ LONGEST_VALUE = 20_000  # characters; a line is read by people and shippers
 MOST_ITEMS = 100
 DEPTH = 4
 QUIET = ("httpx2", "httpcore2", "openai", "anthropic", "procrastinate", "alembic", "uvicorn.access")
+UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.access")
 SILENT = ("psycopg", "psycopg.pool")  # they tell each failed attempt, with host and user; Atom tells the outage
 SERVICES = {
     "sqlalchemy": "database",
@@ -117,6 +118,9 @@ def _install(new: list[Sink], formatter: logging.Formatter, level: str) -> None:
     for names, least in ((QUIET, logging.WARNING), (SILENT, logging.CRITICAL)):
         for name in names:
             logging.getLogger(name).setLevel(least)
+    for name in UVICORN:  # whoever made a server of its own in this process has given them handlers: lines go to ours
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.error").addFilter(_drop_uvicorn_twin)
 
 
