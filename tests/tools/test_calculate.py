@@ -107,10 +107,10 @@ def test_what_cannot_be_calculated_is_explained(expression: str, says: str) -> N
     ],
 )  # fmt: skip
 def test_hostile_expression_ends_at_once(expression: str) -> None:
-    started = time.monotonic()
+    started = time.thread_time()  # of this thread: a busy machine is not a slow rule
     with suppress(CalculationError):
         assert len(calculate(expression)) < 2600
-    assert time.monotonic() - started < 0.5
+    assert time.thread_time() - started < 0.5
 
 
 @given(st.text(alphabet="0123456789+-*/%().,<>=! eabsqrtpif", max_size=80) | st.text(max_size=40))

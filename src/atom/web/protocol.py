@@ -26,6 +26,7 @@ class BoundedHttp(HttpToolsProtocol):
     body_idle_seconds = BODY_IDLE_SECONDS
     _deadline: asyncio.TimerHandle | None = None
     _in_head = True
+    _paused = False
     _counted = 0  # bytes of the head that the parser has given
     _arrived = 0  # bytes that came while it was still waiting for more of the head
 
@@ -89,7 +90,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._deadline = None
-        if self.flow.read_paused:  # it is we who are not reading
+        was_paused, self._paused = self._paused, self.flow.read_paused
+        if self._paused or was_paused:  # it is we who are not reading, or were not for a part of this wait
             self._expect(self.body_idle_seconds)
             return
         log.info("api.client_too_slow", waiting_for="head" if self._in_head else "body")
