@@ -115,12 +115,13 @@ def _install(new: list[Sink], formatter: logging.Formatter, level: str) -> None:
         sink.setFormatter(formatter)
         root.addHandler(sink)
     root.setLevel(level.upper())
+    for name in UVICORN:  # whoever made a server of their own in this process has set them up: lines go to ours
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+        logging.getLogger(name).setLevel(logging.NOTSET)
     for names, least in ((QUIET, logging.WARNING), (SILENT, logging.CRITICAL)):
         for name in names:
             logging.getLogger(name).setLevel(least)
-    for name in UVICORN:  # whoever made a server of its own in this process has given them handlers: lines go to ours
-        logging.getLogger(name).handlers.clear()
-        logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.error").addFilter(_drop_uvicorn_twin)
 
 
