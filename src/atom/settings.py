@@ -153,6 +153,18 @@ class LlmSettings(Group):
 
 class RunSettings(Group):
     max_concurrent: int = Field(default=8, ge=1, le=500, description="Runs one worker process works on at once.")
+    max_running: int = Field(
+        default=200, ge=1, le=10_000, description="Runs all workers of the deployment work on at once."
+    )
+    max_running_per_agent: int = Field(
+        default=50,
+        ge=1,
+        le=10_000,
+        description="Runs of one agent at work at once, unless the agent has its own limit.",
+    )
+    max_depth: int = Field(
+        default=4, ge=0, le=16, description="How deep runs may nest: an agent that calls an agent that calls another."
+    )
     lease_seconds: float = Field(
         default=8.0, ge=1, le=300, description="A worker that is silent for this long has lost its run."
     )

@@ -4,7 +4,6 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import URL
@@ -36,10 +35,14 @@ from atom.ops.checks import PROBE_POOL, standard_checks
 from atom.ops.health import HealthService
 from atom.retrieval.workspace import WorkspaceSearch, workspace_search
 from atom.runs.asking import LlmModels
+from atom.runs.claims import Claims
+from atom.runs.control import PAUSE_CHANNEL, RunControl
+from atom.runs.family import CANCEL_CHANNEL, Family
 from atom.runs.indexing import INDEX_JOB, index_handler
-from atom.runs.service import CANCEL_CHANNEL, RunService
+from atom.runs.local_control import LocalControl
+from atom.runs.service import RunService
 from atom.runs.waking import RunWaking
-from atom.runs.worker import RunWorker, cancel_by_text, run_metrics, waiting_runs
+from atom.runs.worker import RunWorker, run_metrics
 from atom.runs.workspaces import Workspaces
 from atom.settings import Provider, Settings
 from atom.tools.builtin import builtin_tools
@@ -73,6 +76,7 @@ class Parts:
     identity: IdentityService
     agents: AgentService
     runs: RunService
+    control: RunControl
     approvals: ApprovalService
     jobs: JobService
     workspaces: Workspaces
@@ -127,70 +131,64 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         "atom_websocket_dropped_total", "Items a slow viewer's queue had no room for.", ["kind"], registry=base.registry
     )
     hub = FeedHub(reader, base.stamped, dropped)
-    worker = _worker(settings, base, Working(agents, governance, llm, tools, hub, workspaces))
+    local = LocalControl()
+    family = Family(agents, governance, base.outbox, base.doorbell, settings.runs, local.cancel)
+    claims = Claims(base.sessions, agents, settings.runs, owner_name())
+    worker = RunWorker(
+        sessions=base.sessions,
+        claims=claims,
+        governance=governance,
+        outbox=base.outbox,
+        doorbell=base.doorbell,
+        family=family,
+        models=LlmModels(llm),
+        registry=tools,
+        deltas=hub,
+        workspaces=workspaces,
+        settings=settings.runs,
+        llm=settings.llm,
+        metrics=run_metrics(base.registry),
+        control=local,
+    )
     runs = RunService(
         agents=agents,
-        governance=governance,
         outbox=base.outbox,
         doorbell=base.doorbell,
         workspaces=workspaces,
         settings=settings.runs,
         check_model=llm.choose,
-        stop_here=worker.cancel_here,
     )
-    approvals = ApprovalService(base.outbox, RunWaking(base.outbox, base.doorbell))
+    control = RunControl(family, governance, base.outbox, local.pause)
+    approvals = ApprovalService(base.outbox, RunWaking(family))
     jobs = JobService(base.doorbell)
     handlers = {INDEX_JOB: index_handler(search, workspaces)}
     health = HealthService(
         standard_checks(base.probes, base.outage, settings.redis, llm.choose), __version__, base.clock
     )
-    parts = Parts(base, guard, identity, agents, runs, approvals, jobs, workspaces, llm, tools, search, hub, health)
+    parts = Parts(
+        base, guard, identity, agents, runs, control, approvals, jobs, workspaces, llm, tools, search, hub, health
+    )
     return Atom(
         settings=settings,
         parts=parts,
         worker=worker,
-        job_runner=JobRunner(base.sessions, handlers, worker.owner, settings.runs.lease_seconds),
+        job_runner=JobRunner(base.sessions, handlers, claims.owner, settings.runs.lease_seconds),
         sequencer=Sequencer(base.sessions, base.outbox.written, base.stamped),
         listener=Listener(
-            libpq(direct), {CHANNEL: lambda _: base.stamped.set(), CANCEL_CHANNEL: partial(cancel_by_text, worker)}
+            libpq(direct),
+            {
+                CHANNEL: lambda _: base.stamped.set(),
+                CANCEL_CHANNEL: local.hear_cancel,
+                PAUSE_CHANNEL: local.hear_pause,
+            },
         ),
         sweep=Sweep(
             base.sessions,
             base.doorbell,
-            {Topic.RUN: waiting_runs, Topic.JOB: waiting_jobs},
+            {Topic.RUN: claims.to_ring, Topic.JOB: waiting_jobs},
             settings.runs.sweep_seconds,
             (approvals.expire_due,),
         ),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Working:
-    """What the worker walks a run with."""
-
-    agents: AgentService
-    governance: GovernanceService
-    llm: LlmService
-    tools: ToolRegistry
-    hub: FeedHub
-    workspaces: Workspaces
-
-
-def _worker(settings: Settings, base: Foundation, using: Working) -> RunWorker:
-    return RunWorker(
-        sessions=base.sessions,
-        agents=using.agents,
-        governance=using.governance,
-        outbox=base.outbox,
-        doorbell=base.doorbell,
-        models=LlmModels(using.llm),
-        registry=using.tools,
-        deltas=using.hub,
-        workspaces=using.workspaces,
-        settings=settings.runs,
-        llm=settings.llm,
-        metrics=run_metrics(base.registry),
-        owner=owner_name(),
     )
 
 

@@ -71,7 +71,8 @@ async def test_every_decision_is_on_record(
     assert [row[3] for row in rows] == ["within_maturity", "above_maturity", "far_above_maturity", "unknown_action"]
     assert {row[0] for row in rows} == {"agent:worker"}
     assert {(row[4], row[5]) for row in rows} == {(agent_id, RUN)}
-    assert rows[0][6] == {"agent_version": 1, "trigger": "manual", "digest": digest(1, "read_file", {"path": "a"})}
+    digested = digest(1, "read_file", {"path": "a"})
+    assert rows[0][6] == {"agent_version": 1, "trigger": "manual", "maturity": "student", "digest": digested}
 
 
 async def test_a_decision_and_its_record_are_rolled_back_together(

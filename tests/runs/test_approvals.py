@@ -108,11 +108,11 @@ async def test_expired_approval_cannot_be_approved_and_its_run_goes_on_without_i
 async def test_approval_of_something_else_is_refused_and_asked_anew(start: Start, change: str) -> None:
     async with start(WRITE, "end") as atom:
         run, approval = await asked(atom, "intern")
-        atom.atom.worker.drain()
+        atom.atom.worker.control.drain()
         await decide(atom, approval, "approve")
         async with unit_of_work(atom.atom.parts.base.sessions) as session:
             await session.execute(text(change))
-        atom.atom.worker._draining = False
+        atom.atom.worker.control.draining = False
         again = await atom.settled(run["id"], "waiting", "completed", "failed")
         async with asyncio.timeout(10):
             while len(await rows(atom, "SELECT 1 FROM approval")) < 2:

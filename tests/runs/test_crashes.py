@@ -125,7 +125,7 @@ async def test_released_lease_is_not_counted_as_a_crash(start: Start) -> None:
 async def abandoned(atom: RunningAtom, tool: str, result: str | None) -> str:
     """A run whose worker died after it had begun (or ended) its first tool call."""
     await atom.agent(tools=[tool], maturity="autonomous")
-    atom.atom.worker.drain()  # nobody takes it while the journal is being written
+    atom.atom.worker.control.drain()  # nobody takes it while the journal is being written
     run_id: str = (await atom.start("worker", "go"))["id"]
     reply = {
         "v": 1, "text": "", "finish_reason": "tool_calls", "provider": "scripted", "model": "scripted", "attempt": 1,
@@ -148,7 +148,7 @@ async def abandoned(atom: RunningAtom, tool: str, result: str | None) -> str:
         "UPDATE agent_execution SET status = 'running', lease_epoch = 1, lease_owner = 'dead', started_at = now(),"
         " lease_expires_at = now() - interval '1 second'",
     )
-    atom.atom.worker._draining = False
+    atom.atom.worker.control.draining = False
     return run_id
 
 
@@ -171,7 +171,8 @@ async def test_recorded_steps_are_not_repeated_after_a_crash(start: Start) -> No
         assert run["answer"] == "Only the second turn is asked for."
         assert [m.content for m in model.asked[0].messages][-1] == "written"
         assert not list(atom.atom.parts.workspaces.root.rglob("a.txt"))
-        assert tuple(await row(atom, "SELECT crashes, lease_epoch FROM agent_execution")) == (1, 2)
+        found = await row(atom, "SELECT crashes, lease_epoch FROM agent_execution")
+        assert tuple(found) == (0, 2)  # it got on: what counts are crashes in a row
 
 
 async def test_repeatable_call_is_repeated_with_the_same_key(start: Start) -> None:
@@ -197,14 +198,14 @@ async def test_repeatable_call_is_repeated_with_the_same_key(start: Start) -> No
 async def test_run_whose_worker_dies_again_and_again_fails_and_blocks_nobody(start: Start) -> None:
     async with start("other run's answer") as atom:
         await atom.agent()
-        atom.atom.worker.drain()
+        atom.atom.worker.control.drain()
         poison = (await atom.start("worker", "poison"))["id"]
         await execute(
             atom,
             "UPDATE agent_execution SET status = 'running', crashes = 2, lease_epoch = 3, lease_owner = 'dead',"
             " lease_expires_at = now() - interval '1 second'",
         )
-        atom.atom.worker._draining = False
+        atom.atom.worker.control.draining = False
         assert (await atom.settled(poison))["error"]["code"] == "crash_loop"
         assert (await atom.done("worker", "go"))["status"] == "completed"
 
@@ -215,13 +216,13 @@ async def test_drain_hands_the_run_over_at_a_step_boundary(start: Start) -> None
         await atom.agent(tools=["current_time"])
         run_id = (await atom.start("worker", "go"))["id"]
         await atom.settled(run_id, "running")
-        atom.atom.worker.drain()
+        atom.atom.worker.control.drain()
         async with asyncio.timeout(5):
             while (await row(atom, "SELECT lease_owner FROM agent_execution"))[0] is not None:
                 await asyncio.sleep(0.02)
         found = await row(atom, "SELECT status, crashes, (SELECT count(*) FROM execution_step) FROM agent_execution")
         assert tuple(found) == ("running", 0, 1)
-        atom.atom.worker._draining = False
+        atom.atom.worker.control.draining = False
         assert (await atom.settled(run_id))["answer"] == "continued"
 
 

@@ -8,7 +8,7 @@ from atom.llm.ports import FinishReason, Role, ToolCall, Usage
 from atom.runs.errors import UploadInvalidError
 from atom.runs.journal import call_key, read, reply_key
 from atom.runs.limits import breach, spent
-from atom.runs.models import Step, StepKind
+from atom.runs.models import Step, StepKind, StepStatus
 from atom.runs.records import (
     ReplyRecord,
     ToolRecord,
@@ -65,7 +65,8 @@ def test_tool_result_survives_the_journal(record: ToolRecord) -> None:
 
 def test_journal_is_read_back_by_its_keys() -> None:
     def step(key: str, kind: StepKind, result: dict[str, object] | None) -> Step:
-        return Step(key=key, kind=kind.value, result=result)
+        status = StepStatus.DONE if result else StepStatus.STARTED
+        return Step(key=key, kind=kind.value, result=result, status=status.value)
 
     loaded = read(
         [
@@ -76,7 +77,7 @@ def test_journal_is_read_back_by_its_keys() -> None:
     )
     assert loaded.recorded.replies[0].text == "hi"
     assert loaded.recorded.results[0, 1].content == "r"
-    assert loaded.unknown == {(12, 3)}
+    assert loaded.begun == {(12, 3): StepStatus.STARTED}
 
 
 @given(

@@ -25,6 +25,7 @@ class AgentOut(BaseModel):
     maturity: str
     status: str
     version: int
+    max_running: int | None
     created_at: datetime
     updated_at: datetime
 
@@ -40,10 +41,19 @@ class AgentPatch(BaseModel):
     tools: list[str] | None = Field(default=None, max_length=200)
     model: str | None = Field(default=None, max_length=200, description="An empty text takes the preference away.")
     maturity: str | None = None
+    max_running: int | None = Field(
+        default=None, description="Most of its runs at work at one time; 0: the deployment's limit for every agent."
+    )
 
     def changes(self) -> Changes:
         tools = None if self.tools is None else tuple(dict.fromkeys(self.tools))
-        return Changes(instructions=self.instructions, tools=tools, model=self.model, maturity=self.maturity)
+        return Changes(
+            instructions=self.instructions,
+            tools=tools,
+            model=self.model,
+            maturity=self.maturity,
+            max_running=self.max_running,
+        )
 
 
 class AgentIn(AgentPatch):
@@ -142,6 +152,7 @@ def _out(agent: Agent) -> AgentOut:
         maturity=agent.maturity,
         status=agent.status,
         version=agent.version,
+        max_running=agent.max_running,
         created_at=agent.created_at,
         updated_at=agent.updated_at,
     )

@@ -18,7 +18,10 @@ class AgentStatus(StrEnum):
 
 
 class Agent(Base):
-    """The definition in force. Every change of it is a new `version`; runs keep the one they began with."""
+    """The definition in force. Every change of it is a new `version`; runs keep the one they began with.
+
+    `max_running`: most of its runs at work at one time; None: as many as the deployment gives every agent.
+    """
 
     __tablename__ = "agent"
 
@@ -30,6 +33,7 @@ class Agent(Base):
     maturity: Mapped[str]
     status: Mapped[str]
     version: Mapped[int]
+    max_running: Mapped[int | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

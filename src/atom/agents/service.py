@@ -24,6 +24,7 @@ from atom.kit.text import clean
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_INSTRUCTIONS = 50_000
+MAX_RUNNING = 10_000
 MATURITIES = ("student", "intern", "supervised", "autonomous")
 FIRST_MATURITY = MATURITIES[0]
 DEFAULT_INSTRUCTIONS = "You help with the files in your workspace. Use your tools, and say where each fact comes from."
@@ -31,12 +32,13 @@ DEFAULT_INSTRUCTIONS = "You help with the files in your workspace. Use your tool
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What to change; None leaves as it is. `model` = "" takes the preference away."""
+    """What to change; None leaves as it is. `model` = "" and `max_running` = 0 take the preference away."""
 
     instructions: str | None = None
     tools: tuple[str, ...] | None = None
     model: str | None = None
     maturity: str | None = None
+    max_running: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class AgentService:
             "maturity": definition.maturity or FIRST_MATURITY,
             "status": AgentStatus.ACTIVE.value,
             "version": 1,
+            "max_running": definition.max_running or None,
         }
         if not await store.add(session, values):
             raise AgentExistsError(name)
@@ -115,6 +118,8 @@ class AgentService:
             values["model"] = changes.model or None
         if changes.maturity is not None:
             values["maturity"] = changes.maturity
+        if changes.max_running is not None:
+            values["max_running"] = changes.max_running or None
         return await self._save(session, agent, by, values)
 
     async def set_status(self, session: AsyncSession, by: Principal, ref: str, status: AgentStatus) -> Agent:
@@ -163,6 +168,12 @@ class AgentService:
                 hint=f"One of {', '.join(MATURITIES)}.",
                 field="maturity",
             )
+        if changes.max_running is not None and not 0 <= changes.max_running <= MAX_RUNNING:
+            raise AgentInvalidError(
+                f"max_running: {changes.max_running} is not possible.",
+                hint=f"1 to {MAX_RUNNING}, or 0 for the deployment's own limit.",
+                field="max_running",
+            )
         if changes.maturity not in {None, FIRST_MATURITY} and not by.may(Permission.AGENTS_ADMIN):
             raise MaturityNotYoursError("Only an admin gives a maturity other than student.")
 
@@ -176,4 +187,5 @@ def describe(agent: Agent) -> dict[str, object]:
         "model": agent.model,
         "maturity": agent.maturity,
         "status": agent.status,
+        "max_running": agent.max_running,
     }

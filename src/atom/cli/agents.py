@@ -27,6 +27,10 @@ Tools = Annotated[
 Model = Annotated[
     str | None, typer.Option("--model", metavar="NAME", help="Model it prefers; empty for Atom's choice.")
 ]
+MaxRunning = Annotated[
+    int | None,
+    typer.Option("--max-running", metavar="N", min=0, help="Most of its runs at work at once; 0: Atom's own limit."),
+]
 Level = Annotated[Maturity | None, typer.Option("--maturity", help="How far it may go without asking.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -42,10 +46,13 @@ def create(
     tools: Tools = None,
     model: Model = None,
     maturity: Level = None,
+    max_running: MaxRunning = None,
     as_json: Json = False,
 ) -> None:
     """Create an agent. A new one is a student, unless an admin says otherwise."""
     fields = _fields(instructions, instructions_file, tools=tools, model=model, maturity=maturity)
+    if max_running is not None:
+        fields["max_running"] = max_running
     with connect() as atom:
         agent = atom.call(atom.client.agents.create(name, **fields))
     _print_agent(Output.open(as_json), agent)
@@ -95,10 +102,13 @@ def update(
     tools: Tools = None,
     model: Model = None,
     maturity: Level = None,
+    max_running: MaxRunning = None,
     as_json: Json = False,
 ) -> None:
     """Change an agent: a new version of it. What is not named stays."""
     fields = _fields(instructions, instructions_file, tools=tools, model=model, maturity=maturity)
+    if max_running is not None:
+        fields["max_running"] = max_running
     if not fields:
         raise InvalidError("Nothing to change is given.", hint="`atom agents update --help` lists what can be.")
     with connect() as atom:
@@ -225,6 +235,7 @@ def _print_agent(out: Output, agent: Agent) -> None:
             ("version", agent.version),
             ("model", agent.model or "Atom's choice"),
             ("tools", _tools(agent)),
+            ("max running", agent.max_running),
             ("created", moment(agent.created_at)),
             ("updated", moment(agent.updated_at)),
             ("instructions", agent.instructions),

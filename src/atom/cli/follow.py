@@ -71,6 +71,15 @@ def exit_like(run: Run) -> None:
         raise typer.Exit(NO)
 
 
+def tell_id(out: Output, run: Run) -> None:
+    """For who does not wait."""
+    if out.as_json:
+        out.json({"id": run.id})
+        return
+    out.line(run.id)
+    out.note(f"Follow it: atom runs follow {run.id}")
+
+
 def with_steps(atom: BlockingAtom, run: Run) -> dict[str, object]:
     return {**run.plain(), "steps": [step.plain() for step in steps(atom, run.id)]}
 
@@ -88,6 +97,8 @@ def print_end(out: Output, run: Run, *, shown: LiveRun) -> None:
         out.line(f"\nnote: {run.model_note}", "dim")
     if run.status == "waiting":
         _print_wait(out, run)
+    elif run.status == "paused":
+        out.line(f"The run is paused; nothing is lost. Let it go on: atom runs resume {run.id}", "bold yellow")
     elif run.error is not None:
         print_error(out, run)
     elif run.status == "cancelled":
@@ -122,11 +133,17 @@ def _print_wait(out: Output, run: Run) -> None:
     out.line(f"The run waits{reason}; nothing is lost, and it uses nothing while it waits.", "bold yellow")
     if run.wait_reason == "approval":
         out.line("Decide it: atom approvals list, then atom approvals approve ID or atom approvals reject ID")
+    if run.wait_reason == "review":
+        out.line(f"A worker died in the middle of a call. Look what it did: atom runs review {run.id}")
     out.line(f"Follow it later: atom runs follow {run.id}   Cancel it: atom runs cancel {run.id}")
 
 
 def _parked(atom: BlockingAtom, item: Item) -> bool:
-    """Whether the run waits now: an event of the past may have been answered since."""
-    if not isinstance(item, Event) or item.type != "run.waiting" or item.run_id is None:
+    """Whether the run waits for a person now: an event of the past may have been answered since.
+
+    A run that waits for another agent's goes on by itself.
+    """
+    if not isinstance(item, Event) or item.type not in {"run.waiting", "run.paused"} or item.run_id is None:
         return False
-    return atom.call(atom.client.runs.get(item.run_id)).status == "waiting"
+    run = atom.call(atom.client.runs.get(item.run_id))
+    return run.status == "paused" or (run.status == "waiting" and run.wait_reason != "child")

@@ -150,4 +150,5 @@ WAITS: Mapping[str, str] = {
     "run.started": "thinking",
     "tool.requested": "the tool is working",
     "tool.finished": "thinking",
+    "run.waiting": "waiting for another agent",
 }

@@ -29,6 +29,12 @@ class RunStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Priority(StrEnum):
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
 def example(command: str) -> str:
     """The example under a command's help, on a line of its own."""
     return f"\b\nExample: {command}"

@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
-from atom.cli.follow import exit_like, follow_run
-from atom.cli.options import AgentArgument, Json
+from atom.cli.follow import exit_like, follow_run, tell_id
+from atom.cli.options import AgentArgument, Json, Priority
 from atom.cli.output import Output
 from atom.cli.progress import bar
 from atom.cli.prompt import Attachment, attachments, read_task
 from atom.cli.target import connect
 from atom.client import BlockingAtom
-from atom.client.models import Run
 from atom.kit.ids import new_id
 
 BIG_FILE = 1_000_000  # below it an upload to this machine is over before a bar is seen
@@ -29,6 +28,9 @@ def run(
         str | None, typer.Option("--conversation", metavar="ID", help="Go on with this conversation.")
     ] = None,
     model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Model for this run only.")] = None,
+    priority: Annotated[
+        Priority, typer.Option("--priority", help="How urgent it is, beside other runs that wait.")
+    ] = Priority.NORMAL,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the run's id and return at once.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -44,11 +46,17 @@ def run(
         paths = [_upload(atom, out, agent, item) for item in files]
         started = atom.call(
             atom.client.runs.start(
-                agent, text, files=paths, conversation_id=conversation, model=model, key=str(new_id())
+                agent,
+                text,
+                files=paths,
+                conversation_id=conversation,
+                model=model,
+                priority=None if priority is Priority.NORMAL else priority.value,
+                key=str(new_id()),
             )
         )
         if no_wait:
-            _tell_id(out, started)
+            tell_id(out, started)
             return
         exit_like(follow_run(atom, out, started.id))
 
@@ -61,11 +69,3 @@ def _upload(atom: BlockingAtom, out: Output, agent: str, item: Attachment) -> st
             return atom.call(
                 atom.client.agents.upload(agent, item.name, file, progress=lambda sent: advance(sent, item.size))
             ).path
-
-
-def _tell_id(out: Output, run: Run) -> None:
-    if out.as_json:
-        out.json({"id": run.id})
-        return
-    out.line(run.id)
-    out.note(f"Follow it: atom runs follow {run.id}")

@@ -4,11 +4,13 @@ from typing import Annotated
 
 import typer
 
-from atom.cli.follow import exit_like, follow_run, print_error, print_sources, steps, with_steps
+from atom.cli.failures import NO
+from atom.cli.follow import exit_like, follow_run, print_error, print_sources, steps, tell_id, with_steps
 from atom.cli.options import After, Json, Limit, RunArgument, RunStatus, example
-from atom.cli.output import Output, moment, one_line
+from atom.cli.output import Output, moment, one_line, to_json
 from atom.cli.target import connect
 from atom.client.models import Run, Step
+from atom.errors import InvalidError
 
 app = typer.Typer()
 
@@ -47,6 +49,7 @@ def show(run_id: RunArgument, as_json: Json = False) -> None:
         journal = steps(atom, run_id)
     _print_run(out, run)
     _print_journal(out, journal)
+    _print_open_call(out, run)
 
 
 @app.command(epilog=example("atom runs follow 0199f1c2-..."))
@@ -72,6 +75,94 @@ def cancel(run_id: RunArgument, as_json: Json = False) -> None:
     out.line(f"{run.id} {run.status}" if run.ended else f"{run.id} {run.status}, ends after the step it is in")
 
 
+@app.command(epilog=example("atom runs pause 0199f1c2-..."))
+def pause(run_id: RunArgument, as_json: Json = False) -> None:
+    """Pause a run at its next step, and those it has started. Nothing is lost."""
+    with connect() as atom:
+        _tell(Output.open(as_json), atom.call(atom.client.runs.pause(run_id)), "stops at its next step")
+
+
+@app.command(epilog=example("atom runs resume 0199f1c2-..."))
+def resume(run_id: RunArgument, as_json: Json = False) -> None:
+    """Let a paused run go on where it stopped."""
+    with connect() as atom:
+        _tell(Output.open(as_json), atom.call(atom.client.runs.resume(run_id)), "goes on")
+
+
+@app.command(epilog=example("atom runs retry 0199f1c2-..."))
+def retry(
+    run_id: RunArgument,
+    *,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the new run's id and return at once.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Do the task of an ended run anew, as a new run of the agent as it is now."""
+    out = Output.open(as_json)
+    with connect() as atom:
+        started = atom.call(atom.client.runs.retry(run_id))
+        if no_wait:
+            tell_id(out, started)
+            return
+        exit_like(follow_run(atom, out, started.id))
+
+
+@app.command(epilog=example('atom runs review 0199f1c2-... --done "the mail was sent"'))
+def review(
+    run_id: RunArgument,
+    *,
+    again: Annotated[bool, typer.Option("--retry", help="It did not happen: make the call once more.")] = False,
+    done: Annotated[str | None, typer.Option("--done", metavar="RESULT", help="It happened, with this result.")] = None,
+    abort: Annotated[bool, typer.Option("--abort", help="End the run.")] = False,
+    note: Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Why; kept with the decision.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the call that a worker died in, or say what to do about it."""
+    out = Output.open(as_json)
+    decisions = [name for name, given in (("retry", again), ("done", done is not None), ("abort", abort)) if given]
+    if len(decisions) > 1:
+        raise InvalidError(f"--{decisions[0]} and --{decisions[1]} are both given.", hint="Decide for one of them.")
+    with connect() as atom:
+        run = atom.call(atom.client.runs.get(run_id))
+        if not decisions or run.review is None:
+            _print_review(out, run)
+            return
+        _tell(out, atom.call(atom.client.runs.review(run_id, run.review.step, decisions[0], result=done, note=note)))
+
+
+def _print_review(out: Output, run: Run) -> None:
+    if out.as_json:
+        out.json(run.plain())
+    elif run.review is not None:
+        _print_open_call(out, run)
+    if run.review is None:
+        if not out.as_json:
+            out.note(f"Run {run.id} waits for no review: it is {_state(run)}.")
+        raise typer.Exit(NO)
+
+
+def _print_open_call(out: Output, run: Run) -> None:
+    if run.review is None:
+        return
+    out.line("\nA worker died in the middle of this call; nobody knows whether it took effect:", "bold yellow")
+    out.fields(
+        [
+            ("step", run.review.step),
+            ("tool", run.review.tool),
+            ("arguments", to_json(run.review.arguments)),
+            ("began", moment(run.review.started_at)),
+        ]
+    )
+    out.line(f'Decide: atom runs review {run.id} --retry, --done "what it did", or --abort')
+
+
+def _tell(out: Output, run: Run, otherwise: str = "") -> None:
+    if out.as_json:
+        out.json(run.plain())
+        return
+    later = f", {otherwise}" if run.status == "running" and otherwise else ""
+    out.line(f"{run.id} {_state(run)}{later}")
+
+
 def _state(run: Run) -> str:
     return f"{run.status}/{run.wait_reason}" if run.wait_reason else run.status
 
@@ -86,6 +177,9 @@ def _print_run(out: Output, run: Run) -> None:
             ("run", run.id),
             ("agent", run.agent),
             ("status", _state(run)),
+            ("priority", run.priority),
+            ("part of", run.parent_id),
+            ("retry of", run.retry_of),
             ("model", model),
             ("note", run.model_note),
             ("created", moment(run.created_at)),

@@ -117,11 +117,17 @@ class Runs:
         files: Sequence[str] = (),
         conversation_id: str | None = None,
         model: str | None = None,
+        priority: str | None = None,
         key: str | None = None,
     ) -> Run:
         """Give an agent a task. `key` (made up when not given) lets a cut request be repeated without a second run."""
         body: dict[str, Any] = {"task": task}
-        optional = {"files": list(files) or None, "conversation_id": conversation_id, "model": model}
+        optional = {
+            "files": list(files) or None,
+            "conversation_id": conversation_id,
+            "model": model,
+            "priority": priority,
+        }
         body.update({name: value for name, value in optional.items() if value is not None})
         return await self.transport.ask(Run, "POST", f"{_agent(agent)}/runs", body=body, key=key or str(new_id()))
 
@@ -136,6 +142,24 @@ class Runs:
 
     async def cancel(self, run_id: str) -> Run:
         return await self.transport.ask(Run, "POST", f"{_run(run_id)}/cancel")
+
+    async def pause(self, run_id: str) -> Run:
+        return await self.transport.ask(Run, "POST", f"{_run(run_id)}/pause")
+
+    async def resume(self, run_id: str) -> Run:
+        return await self.transport.ask(Run, "POST", f"{_run(run_id)}/resume")
+
+    async def retry(self, run_id: str, *, key: str | None = None) -> Run:
+        """The task of an ended run as a new run. `key` is as in `start`."""
+        return await self.transport.ask(Run, "POST", f"{_run(run_id)}/retry", key=key or str(new_id()))
+
+    async def review(
+        self, run_id: str, step: str, decision: str, *, result: str | None = None, note: str | None = None
+    ) -> Run:
+        """Decide a call of unknown outcome: `retry`, `done` with a result, or `abort`."""
+        body: dict[str, Any] = {"decision": decision, "step": step}
+        body.update({name: value for name, value in {"result": result, "note": note}.items() if value is not None})
+        return await self.transport.ask(Run, "POST", f"{_run(run_id)}/review", body=body)
 
     def follow(self, run_id: str, after: int = 0, *, on_drop: OnDrop | None = None) -> AsyncIterator[Item]:
         """Events and deltas behind `after` up to the end of the run, over as many connections as it takes."""

@@ -39,6 +39,7 @@ class Agent(Wire):
     maturity: str
     status: str
     version: int
+    max_running: int | None = None
     created_at: At | None = None
     updated_at: At | None = None
 
@@ -89,6 +90,15 @@ class Usage(Wire):
     tool_calls: int = 0
 
 
+class OpenCall(Wire):
+    """A call that began when a worker died: a person says what to do about it."""
+
+    step: str
+    tool: str
+    arguments: dict[str, Any] = {}
+    started_at: At | None = None
+
+
 class Run(Wire):
     id: str
     agent: str
@@ -96,6 +106,11 @@ class Run(Wire):
     conversation_id: str | None = None
     status: str
     wait_reason: str | None = None
+    priority: str = "normal"
+    pause_requested: bool = False
+    retry_of: str | None = None
+    parent_id: str | None = None
+    review: OpenCall | None = None
     task: str = ""
     answer: str | None = None
     sources: tuple[Source, ...] = ()

@@ -52,6 +52,7 @@ class ApprovalService:
         if note is not None and len(note) > MAX_NOTE:
             raise InvalidError(f"note: {len(note)} characters; at most {MAX_NOTE}.", field="note")
         approval, _ = await self.get(session, id_)
+        await self.waker.hold(session, approval.execution_id)
         status = ApprovalStatus.APPROVED if approve else ApprovalStatus.REJECTED
         if not await store.settle(session, id_, status, by=by.actor, note=clean(note) if note else None):
             approval, _ = await self.get(session, id_)  # as it is now: somebody may have been first
@@ -62,7 +63,10 @@ class ApprovalService:
 
     async def expire_due(self, session: AsyncSession) -> None:
         """End what nobody decided in time; the run goes on and its agent is told. For the sweep."""
-        for id_, run_id in await store.expire(session, limit=EXPIRED_AT_ONCE):
+        for id_, run_id in await store.due(session, limit=EXPIRED_AT_ONCE):
+            await self.waker.hold(session, run_id)
+            if not await store.expire(session, id_):
+                continue
             approval, _ = await self.get(session, id_)
             await self._record(session, approval, "system:expiry", ApprovalStatus.EXPIRED)
             await self.waker.wake(session, run_id, by="system:expiry")

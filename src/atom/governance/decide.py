@@ -35,6 +35,7 @@ class Reason(StrEnum):
     APPROVED = "approved"
     REJECTED = "rejected"
     APPROVAL_EXPIRED = "approval_expired"
+    UNKNOWN_OUTCOME = "unknown_outcome"
 
 
 EXPLAIN = {
@@ -50,6 +51,7 @@ EXPLAIN = {
     Reason.APPROVED: "A person approved exactly this call.",
     Reason.REJECTED: "A person rejected this call.",
     Reason.APPROVAL_EXPIRED: "Nobody decided in time.",
+    Reason.UNKNOWN_OUTCOME: "A worker died in the middle of this call: nobody knows whether it took effect.",
 }
 
 
@@ -65,12 +67,15 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
+    """`note` is what the person who decided wrote for the agent."""
+
     verdict: Verdict
     reason: Reason
+    note: str | None = None
 
     @property
     def text(self) -> str:
-        return EXPLAIN[self.reason]
+        return EXPLAIN[self.reason] + (f" They wrote: {self.note}" if self.note else "")
 
 
 def decide(agent: Standing, action: Action | None, trigger: Trigger) -> Decision:

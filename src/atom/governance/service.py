@@ -1,8 +1,8 @@
 """The one door: every effect of an agent is authorised here, and audited in the transaction of its step."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -22,13 +22,14 @@ MAX_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What an agent wants to do, and where it stands in its run."""
+    """What an agent wants to do, and where it stands in its run. `callers`: the agents it does this for."""
 
     agent_id: UUID
     run_id: UUID
     trigger: Trigger
     action: str
     arguments: Mapping[str, Any]
+    callers: tuple[UUID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ class GovernanceService:
         An approval turns `ask` into `allow` once, and only for the very call it was given for.
         """
         agent = await self.agents.get(session, str(wish.agent_id))
-        decision = decide(standing(agent), self.actions.get(wish.action), wish.trigger)
+        able = await self._standing(session, agent, wish.callers)
+        decision = decide(able, self.actions.get(wish.action), wish.trigger)
         if decision.verdict is Verdict.ASK:
             decision = await self._answered(session, wish, decision, agent, step_key)
         await store.audit(
@@ -59,11 +61,17 @@ class GovernanceService:
                 "data": {
                     "agent_version": agent.version,
                     "trigger": wish.trigger.value,
+                    "maturity": able.maturity.value,
                     "digest": digest(agent.version, wish.action, wish.arguments),
                 },
             },
         )
         return decision
+
+    async def _standing(self, session: AsyncSession, agent: Agent, callers: Sequence[UUID]) -> Standing:
+        """Working for others, an agent may do no more than the least mature of them: maturity cannot be borrowed."""
+        above = [await self.agents.get(session, str(caller)) for caller in callers]
+        return capped(standing(agent), [standing(one) for one in above])
 
     async def _answered(
         self, session: AsyncSession, wish: Wish, asked: Decision, agent: Agent, step_key: str
@@ -73,7 +81,7 @@ class GovernanceService:
         if approval is None:
             return asked
         if approval.status == ApprovalStatus.REJECTED:
-            return Decision(Verdict.DENY, Reason.REJECTED)
+            return Decision(Verdict.DENY, Reason.REJECTED, approval.note)
         if approval.status == ApprovalStatus.EXPIRED:
             return Decision(Verdict.DENY, Reason.APPROVAL_EXPIRED)
         if approval.status == ApprovalStatus.APPROVED:
@@ -94,6 +102,33 @@ class GovernanceService:
         known = await store.latest_approval(session, wish.run_id, step_key)
         if known is not None and known.status == ApprovalStatus.PENDING:
             return known.id
+        return await self._ask(session, wish, decision.reason, step_key=step_key)
+
+    async def grant_once(self, session: AsyncSession, by: str, wish: Wish, *, step_key: str, note: str | None) -> None:
+        """A person wants just this call to be made once: an approval that is decided from the beginning."""
+        await store.cancel_approvals(session, wish.run_id)
+        id_ = await self._ask(session, wish, Reason.UNKNOWN_OUTCOME, step_key=step_key)
+        await store.settle(session, id_, ApprovalStatus.APPROVED, by=by, note=note)
+
+    async def audit_review(
+        self, session: AsyncSession, by: str, wish: Wish, *, decision: str, data: dict[str, Any]
+    ) -> None:
+        """A person has said what to do about a call of unknown outcome."""
+        agent = await self.agents.get(session, str(wish.agent_id))
+        await store.audit(
+            session,
+            {
+                "actor": by,
+                "action": clean(shorten(wish.action, MAX_NAME)),
+                "decision": decision,
+                "reason": Reason.UNKNOWN_OUTCOME.value,
+                "agent_id": agent.id,
+                "run_id": wish.run_id,
+                "data": {**data, "digest": digest(agent.version, wish.action, wish.arguments)},
+            },
+        )
+
+    async def _ask(self, session: AsyncSession, wish: Wish, reason: Reason, *, step_key: str) -> UUID:
         agent = await self.agents.get(session, str(wish.agent_id))
         values = {
             "execution_id": wish.run_id,
@@ -103,7 +138,7 @@ class GovernanceService:
             "action": wish.action,
             "arguments": dict(wish.arguments),
             "digest": digest(agent.version, wish.action, wish.arguments),
-            "reason": decision.reason.value,
+            "reason": reason.value,
         }
         return await store.add_approval(session, values, seconds=APPROVAL_SECONDS)
 
@@ -117,6 +152,15 @@ def standing(agent: Agent) -> Standing:
         active=agent.status == AgentStatus.ACTIVE,
         tools=frozenset(agent.tools),
     )
+
+
+def capped(agent: Standing, callers: Sequence[Standing]) -> Standing:
+    """What an agent may do for others: at the lowest maturity of all, without grants, only while all are active."""
+    if not callers:
+        return agent
+    lowest = min((agent, *callers), key=lambda one: one.maturity.rank)
+    active = agent.active and all(one.active for one in callers)
+    return replace(agent, maturity=lowest.maturity, active=active, grants=frozenset())
 
 
 def digest(agent_version: int, action: str, arguments: Mapping[str, Any]) -> str:

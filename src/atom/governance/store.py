@@ -76,16 +76,23 @@ async def withdraw(session: AsyncSession, id_: UUID) -> None:
     await session.execute(update(Approval).where(Approval.id == id_).values(status=ApprovalStatus.CANCELLED.value))
 
 
-async def expire(session: AsyncSession, *, limit: int) -> Sequence[tuple[UUID, UUID]]:
-    """End open approvals whose time is over. Returns their ids and runs."""
-    due = select(Approval.id).where(Approval.status == ApprovalStatus.PENDING, Approval.expires_at <= func.now())
+async def due(session: AsyncSession, *, limit: int) -> Sequence[tuple[UUID, UUID]]:
+    """Open approvals whose time is over: their ids and runs, in the order in which runs are locked."""
+    query = select(Approval.id, Approval.execution_id).order_by(Approval.execution_id, Approval.id).limit(limit)
+    rows = await session.execute(
+        query.where(Approval.status == ApprovalStatus.PENDING, Approval.expires_at <= func.now())
+    )
+    return [(row[0], row[1]) for row in rows.all()]
+
+
+async def expire(session: AsyncSession, id_: UUID) -> bool:
+    """False when somebody was faster."""
     statement = (
         update(Approval)
-        .where(Approval.id.in_(due.order_by(Approval.id).limit(limit).with_for_update(skip_locked=True)))
+        .where(Approval.id == id_, Approval.status == ApprovalStatus.PENDING, Approval.expires_at <= func.now())
         .values(status=ApprovalStatus.EXPIRED.value, decided_at=func.now())
-        .returning(Approval.id, Approval.execution_id)
     )
-    return [(row[0], row[1]) for row in (await session.execute(statement)).all()]
+    return cast(CursorResult[Any], await session.execute(statement)).rowcount == 1
 
 
 async def cancel_approvals(session: AsyncSession, execution_id: UUID) -> None:

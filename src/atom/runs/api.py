@@ -15,8 +15,9 @@ from atom.identity.guard import Guard, GuardedRoute
 from atom.identity.models import Permission, Principal
 from atom.infra.db import Sessions, unit_of_work
 from atom.kit.pages import MAX_LIMIT, parse_cursor, to_page
+from atom.runs.control import Review, ReviewDecision, RunControl
 from atom.runs.indexing import INDEX_JOB
-from atom.runs.models import Run, RunStatus, Step
+from atom.runs.models import Priority, Run, RunStatus, Step, WaitReason
 from atom.runs.service import Order, RunService
 from atom.runs.workspaces import Workspaces
 
@@ -53,6 +54,10 @@ class RunOut(BaseModel):
     conversation_id: UUID
     status: RunStatus
     wait_reason: str | None
+    priority: Priority
+    pause_requested: bool = Field(description="It stops at its next step boundary.")
+    retry_of: UUID | None = Field(description="The run that this one does anew; of a line of retries, the first.")
+    parent_id: UUID | None = Field(description="The run whose agent called this one's.")
     task: str
     files: list[str]
     answer: str | None
@@ -79,6 +84,30 @@ class RunIn(BaseModel):
     files: list[str] = Field(default_factory=list, description="Paths in the agent's workspace.")
     conversation_id: UUID | None = None
     model: str | None = Field(default=None, max_length=200)
+    priority: Priority = Priority.NORMAL
+
+
+class OpenCallOut(BaseModel):
+    """A call that began when a worker died: nobody knows whether it took effect."""
+
+    step: str
+    tool: str
+    arguments: dict[str, Any]
+    started_at: datetime
+
+
+class RunDetailOut(RunOut):
+    review: OpenCallOut | None = Field(description="What a run in review waits for a person's word on.")
+
+
+class ReviewIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    decision: ReviewDecision = Field(
+        description="retry: make the call once more. done: it happened. abort: end the run."
+    )
+    step: str = Field(max_length=200, description="The call that is decided on, as `review.step` of the run names it.")
+    result: str | None = Field(default=None, description="With `done`: what the agent is told that the call returned.")
+    note: str | None = Field(default=None, description="Why; kept with the decision.")
 
 
 class StepOut(BaseModel):
@@ -115,7 +144,7 @@ class ConversationOut(BaseModel):
     messages: list[MessageOut]
 
 
-def routes(runs: RunService, sessions: Sessions, guard: Guard) -> APIRouter:
+def routes(runs: RunService, control: RunControl, sessions: Sessions, guard: Guard) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["runs"], route_class=GuardedRoute)
     reader = Depends(guard.requires(Permission.RUNS_READ))
     Writer = Annotated[Principal, Depends(guard.requires(Permission.RUNS_WRITE))]  # noqa: N806 - a type
@@ -124,7 +153,7 @@ def routes(runs: RunService, sessions: Sessions, guard: Guard) -> APIRouter:
     async def start_run(
         agent: str, body: RunIn, by: Writer, idempotency_key: Annotated[str | None, Header()] = None
     ) -> RunOut:
-        order = Order(body.task, tuple(body.files), body.conversation_id, body.model)
+        order = Order(body.task, tuple(body.files), body.conversation_id, body.model, priority=body.priority)
         async with unit_of_work(sessions) as session:
             run_id = await runs.start(session, by, agent, order, idempotency_key=idempotency_key)
             return _out(*await runs.get(session, run_id))
@@ -140,9 +169,11 @@ def routes(runs: RunService, sessions: Sessions, guard: Guard) -> APIRouter:
         return RunPage(items=[_out(*row) for row in page.items], next=page.next)
 
     @router.get("/runs/{run_id}", dependencies=[reader])
-    async def show_run(run_id: UUID) -> RunOut:
+    async def show_run(run_id: UUID) -> RunDetailOut:
         async with unit_of_work(sessions) as session:
-            return _out(*await runs.get(session, run_id))
+            run, agent = await runs.get(session, run_id)
+            step = await control.open_call(session, run_id) if run.wait_reason == WaitReason.REVIEW else None
+        return RunDetailOut(**_out(run, agent).model_dump(), review=_open_call(step) if step else None)
 
     @router.get("/runs/{run_id}/steps", dependencies=[reader])
     async def list_steps(run_id: UUID, limit: Limit = 50, after: str | None = None) -> StepPage:
@@ -152,19 +183,60 @@ def routes(runs: RunService, sessions: Sessions, guard: Guard) -> APIRouter:
         items = [_step(row) for row in rows[:limit]]
         return StepPage(items=items, next=str(items[-1].no) if len(rows) > limit else None)
 
-    @router.post("/runs/{run_id}/cancel")
-    async def cancel_run(run_id: UUID, by: Writer) -> RunOut:
-        async with unit_of_work(sessions) as session:
-            await runs.cancel(session, by, run_id)
-        async with unit_of_work(sessions) as session:
-            return _out(*await runs.get(session, run_id))
-
     @router.get("/conversations/{conversation_id}", dependencies=[reader])
     async def show_conversation(conversation_id: UUID) -> ConversationOut:
         async with unit_of_work(sessions) as session:
             found, turns = await runs.conversation(session, conversation_id)
         messages = [message for run in turns for message in _messages(run)]
         return ConversationOut(id=found.id, agent_id=found.agent_id, messages=messages)
+
+    return router
+
+
+def control_routes(runs: RunService, control: RunControl, sessions: Sessions, guard: Guard) -> APIRouter:
+    router = APIRouter(prefix="/api/runs/{run_id}", tags=["runs"], route_class=GuardedRoute)
+    Writer = Annotated[Principal, Depends(guard.requires(Permission.RUNS_WRITE))]  # noqa: N806 - a type
+    Decider = Annotated[Principal, Depends(guard.requires(Permission.APPROVALS_WRITE))]  # noqa: N806 - a type
+
+    async def now(run_id: UUID) -> RunOut:
+        async with unit_of_work(sessions) as session:
+            return _out(*await runs.get(session, run_id))
+
+    @router.post("/cancel")
+    async def cancel_run(run_id: UUID, by: Writer) -> RunOut:
+        """End the run, in the middle of what it does, and every run that it has started."""
+        async with unit_of_work(sessions) as session:
+            await control.cancel(session, by, run_id)
+        return await now(run_id)
+
+    @router.post("/pause")
+    async def pause_run(run_id: UUID, by: Writer) -> RunOut:
+        """Stop the run at its next step boundary, and every run that it has started. Nothing is lost."""
+        async with unit_of_work(sessions) as session:
+            await control.pause(session, by, run_id)
+        return await now(run_id)
+
+    @router.post("/resume")
+    async def resume_run(run_id: UUID, by: Writer) -> RunOut:
+        """Let a paused run go on where it stopped."""
+        async with unit_of_work(sessions) as session:
+            await control.resume(session, by, run_id)
+        return await now(run_id)
+
+    @router.post("/retry", status_code=202)
+    async def retry_run(run_id: UUID, by: Writer, idempotency_key: Annotated[str | None, Header()] = None) -> RunOut:
+        """Do the task of an ended run anew, as a new run of the agent as it is now."""
+        async with unit_of_work(sessions) as session:
+            new = await runs.retry(session, by, run_id, idempotency_key=idempotency_key)
+        return await now(new)
+
+    @router.post("/review")
+    async def review_run(run_id: UUID, body: ReviewIn, by: Decider) -> RunOut:
+        """Say what to do about a call that began when a worker died."""
+        word = Review(body.decision, body.step, body.result, body.note)
+        async with unit_of_work(sessions) as session:
+            await control.review(session, by, run_id, word)
+        return await now(run_id)
 
     return router
 
@@ -223,6 +295,11 @@ def _messages(run: Run) -> list[MessageOut]:
     return asked if run.answer is None else [*asked, MessageOut(role="assistant", content=run.answer, run_id=run.id)]
 
 
+def _open_call(step: Step) -> OpenCallOut:
+    arguments = step.request.get("arguments") or {}
+    return OpenCallOut(step=step.key, tool=step.name, arguments=arguments, started_at=step.started_at)
+
+
 def _step(step: Step) -> StepOut:
     return StepOut(
         no=step.step_no,
@@ -246,6 +323,10 @@ def _out(run: Run, agent: str) -> RunOut:
         conversation_id=run.conversation_id,
         status=RunStatus(run.status),
         wait_reason=run.wait_reason,
+        priority=Priority.of(run.priority),
+        pause_requested=run.pause_requested_at is not None,
+        retry_of=run.retry_of,
+        parent_id=run.parent_id,
         task=run.task,
         files=list(run.files),
         answer=run.answer,

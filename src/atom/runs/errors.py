@@ -9,6 +9,7 @@ from atom.errors import (
     NotFoundError,
     TooLargeError,
 )
+from atom.tools.errors import ToolError
 
 
 class RunNotFoundError(NotFoundError):
@@ -27,6 +28,30 @@ class ConversationNotFoundError(NotFoundError):
 
 class RunEndedError(ConflictError):
     code = "run_ended"
+
+
+class RunOpenError(ConflictError):
+    """It goes on, so there is nothing to start anew."""
+
+    code = "run_open"
+
+
+class RunNotPausedError(ConflictError):
+    code = "run_not_paused"
+
+
+class RunNotInReviewError(ConflictError):
+    code = "run_not_in_review"
+
+
+class ReviewStaleError(ConflictError):
+    """The decision was about another call than the one that waits now."""
+
+    code = "review_stale"
+
+
+class ReviewInvalidError(InvalidError):
+    code = "review_invalid"
 
 
 class AgentNotActiveError(ConflictError):
@@ -91,6 +116,24 @@ class ModelMisbehavedError(AtomError):
 
 class CrashLoopError(AtomError):
     code = "crash_loop"
+
+
+class ReviewAbortedError(AtomError):
+    """A person ended the run, because nobody knows what its last call did."""
+
+    code = "review_aborted"
+
+
+class ChildRefusedError(ToolError):
+    """No run of another agent is started: a cycle, too deep, or no such agent. The model may try another way."""
+
+    code = "child_refused"
+
+
+class PauseError(AtomError):
+    """Not a failure: somebody wants the run to stop at this boundary."""
+
+    code = "pause"
 
 
 class HandOverError(AtomError):

@@ -1,6 +1,6 @@
 """The journal of one run, as its present owner writes it: each write is one fenced transaction with its events."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -18,12 +18,16 @@ from atom.governance.models import Verdict
 from atom.governance.service import GovernanceService, Wish
 from atom.infra.db import Sessions, unit_of_work
 from atom.kit.text import clean_json, shorten
+from atom.llm.ports import ToolCall
 from atom.runs import store
+from atom.runs.family import Family
 from atom.runs.models import Run, RunStatus, Step, StepKind, StepStatus, WaitReason
+from atom.runs.plan import Place
 from atom.runs.ports import Answered, ChosenModel
 from atom.runs.records import ReplyRecord, ToolRecord, reply_from_json, reply_to_json, tool_from_json, tool_to_json
 from atom.runs.sources import Source
 from atom.runs.transcript import Recorded
+from atom.runs.transitions import CANCEL, COMPLETE, FAIL, GO_ON, HAND_OVER, PAUSE, Move, park
 
 EVENT_TEXT = 2000  # characters of a text that an event carries; the journal has the whole
 MAX_STEPS = 5000
@@ -39,18 +43,25 @@ def call_key(turn: int, index: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a new owner finds. `unknown` are calls that began and have no recorded end, by (turn, index)."""
+    """What a new owner finds. `begun` are calls without a recorded end, and how they stand."""
 
     recorded: Recorded
-    unknown: frozenset[tuple[int, int]]
+    begun: Mapping[Place, StepStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What people want of a run that is at work."""
+
+    cancel: bool
+    pause: bool
 
 
 @dataclass(slots=True)
 class Journal:
-    """`epoch` fences every write; `actor` names the agent in events."""
+    """`run` is as it was claimed; `epoch` fences every write; `actor` names the agent in events."""
 
-    run_id: UUID
-    agent_id: UUID
+    run: Run
     epoch: int
     actor: str
     lease_seconds: float
@@ -58,18 +69,26 @@ class Journal:
     outbox: Outbox = field(repr=False)
     governance: GovernanceService = field(repr=False)
     doorbell: Doorbell = field(repr=False)
+    family: Family = field(repr=False)
+
+    @property
+    def run_id(self) -> UUID:
+        return self.run.id
+
+    @property
+    def agent_id(self) -> UUID:
+        return self.run.agent_id
 
     async def load(self) -> Loaded:
         async with unit_of_work(self.sessions) as session:
             steps = await store.steps(session, self.run_id, limit=MAX_STEPS)
         return read(steps)
 
-    async def renew(self) -> bool:
-        """Extend the lease. True when somebody asked to cancel the run."""
+    async def renew(self) -> Asked:
+        """Extend the lease. Returns what somebody asked meanwhile."""
         async with unit_of_work(self.sessions) as session:
             await self._write(session, {})
-            run = await store.get(session, self.run_id)
-        return run is not None and run.cancel_requested_at is not None
+            return await self._asked(session)
 
     async def started(self, chosen: ChosenModel) -> None:
         async with unit_of_work(self.sessions) as session:
@@ -84,6 +103,7 @@ class Journal:
         usage = record.usage
         result = reply_to_json(record)
         counts = {
+            "crashes": 0,  # it got on: what counts are crashes in a row
             "model_calls": Run.model_calls + 1,
             "input_tokens": _plus(Run.input_tokens, usage.input_tokens),
             "output_tokens": _plus(Run.output_tokens, usage.output_tokens),
@@ -113,8 +133,11 @@ class Journal:
                 session, values | {"provider": chosen.provider, "model": chosen.model, "seconds": seconds}
             )
 
-    async def authorize(self, key: str, call_id: str, wish: Wish) -> Decision:
-        """The one door. Allowed: the call is on record before it begins. Asked: the run is parked with its question."""
+    async def authorize(self, key: str, call_id: str, wish: Wish, *, again: bool) -> Decision:
+        """The one door. Allowed: the call is on record before it begins. Asked: the run is parked with its question.
+
+        `again`: the call is on record already, and a person said to make it once more.
+        """
         async with unit_of_work(self.sessions) as session:
             await self._write(session, {})
             decision = await self.governance.authorize(session, wish, step_key=key)
@@ -123,7 +146,9 @@ class Journal:
             await self._emit(
                 session, EventType.TOOL_REQUESTED, {"step": key, "tool": wish.action, "arguments": arguments, **said}
             )
-            if decision.verdict is Verdict.ALLOW:
+            if decision.verdict is Verdict.ALLOW and again:
+                await store.begin_again(session, self.run_id, key, epoch=self.epoch)
+            elif decision.verdict is Verdict.ALLOW:
                 request = {"id": call_id, "arguments": arguments, **said}
                 await store.add_step(session, self._step(key, StepKind.TOOL, wish.action, request, None))
             if decision.verdict is Verdict.ASK:
@@ -141,59 +166,99 @@ class Journal:
     async def called(self, key: str, tool: str, record: ToolRecord) -> None:
         """The end of a call that `authorize` put on record."""
         async with unit_of_work(self.sessions) as session:
-            await self._write(session, {"tool_calls": Run.tool_calls + 1})
+            await self._write(session, {"tool_calls": Run.tool_calls + 1, "crashes": 0})
             await store.finish_step(session, self.run_id, key, epoch=self.epoch, result=tool_to_json(record))
             await self._tool_finished(session, key, tool, record)
 
-    async def refused(self, key: str, call_id: str, tool: str, arguments: str, record: ToolRecord) -> None:
-        """A call that never began: denied, unknown, or with arguments that do not fit."""
-        request = clean_json({"id": call_id, "arguments": shorten(arguments, EVENT_TEXT)})
+    async def refused(self, key: str, call: ToolCall, record: ToolRecord, *, again: bool) -> None:
+        """A call that never began: denied, unknown, or with arguments that do not fit. `again`: nor once more."""
+        request = clean_json({"id": call.id, "arguments": shorten(call.arguments, EVENT_TEXT)})
+        result = tool_to_json(record)
         async with unit_of_work(self.sessions) as session:
             await self._write(session, {})
-            await store.add_step(session, self._step(key, StepKind.TOOL, tool, request, tool_to_json(record)))
-            await self._tool_finished(session, key, tool, record)
+            if again:
+                await store.finish_step(session, self.run_id, key, epoch=self.epoch, result=result)
+            else:
+                await store.add_step(session, self._step(key, StepKind.TOOL, call.name, request, result))
+            await self._tool_finished(session, key, call.name, record)
 
-    async def park(self, reason: WaitReason) -> None:
+    async def child(self, key: str, callers: Sequence[UUID], *, agent: str, task: str) -> Run | None:
+        """The ended run of another agent that this call started. None: it goes on, and this run is parked until then.
+
+        Raises ChildRefusedError.
+        """
         async with unit_of_work(self.sessions) as session:
-            await self._park(session, reason)
+            await self._write(session, {})
+            child = await self.family.child(session, self.run, key, callers=callers, agent_ref=agent, task=task)
+            if RunStatus(child.status).ended:
+                return child
+            await self._park(session, WaitReason.CHILD, step=key, child_id=str(child.id))
+        return None
+
+    async def park_for_review(self, key: str, tool: str) -> None:
+        async with unit_of_work(self.sessions) as session:
+            await self._park(session, WaitReason.REVIEW, step=key, tool=tool)
+
+    async def pause(self, *, worked_ms: int) -> bool:
+        """Stop here, if that is still wanted; else another worker goes on with it."""
+        values = {"worked_ms": Run.worked_ms + worked_ms}
+        async with unit_of_work(self.sessions) as session:
+            await self._write(session, {})
+            if not (await self._asked(session)).pause:
+                await self._make(session, HAND_OVER, values)
+                await self.doorbell.ring(session, Topic.RUN, [self.run_id])
+                return False
+            await self._make(session, PAUSE, {**values, "pause_requested_at": None})
+            await self._emit(session, EventType.RUN_PAUSED, {})
+        return True
 
     async def complete(self, answer: str, sources: Sequence[Source], *, worked_ms: int) -> None:
         said = [source.as_json() for source in sources]
         values = clean_json({"answer": answer, "sources": said})
         async with unit_of_work(self.sessions) as session:
-            await self._end(session, RunStatus.COMPLETED, {**values, "worked_ms": Run.worked_ms + worked_ms})
+            await self._end(session, COMPLETE, {**values, "worked_ms": Run.worked_ms + worked_ms})
             await self._emit(session, EventType.RUN_COMPLETED, values)
 
     async def fail(self, error: AtomError, *, worked_ms: int) -> None:
         said = clean_json({"code": error.code, "message": error.message, "hint": error.hint})
         async with unit_of_work(self.sessions) as session:
-            await self._end(session, RunStatus.FAILED, {"error": said, "worked_ms": Run.worked_ms + worked_ms})
+            await self._end(session, FAIL, {"error": said, "worked_ms": Run.worked_ms + worked_ms})
             await self._emit(session, EventType.RUN_FAILED, {"error": said})
 
     async def cancelled(self, *, worked_ms: int) -> None:
         async with unit_of_work(self.sessions) as session:
-            await self._end(session, RunStatus.CANCELLED, {"worked_ms": Run.worked_ms + worked_ms})
+            await self._end(session, CANCEL, {"worked_ms": Run.worked_ms + worked_ms})
             await self._emit(session, EventType.RUN_CANCELLED, {})
 
     async def hand_over(self, *, worked_ms: int) -> None:
         """Let go of the run and ring for another worker."""
         async with unit_of_work(self.sessions) as session:
             values = {"worked_ms": Run.worked_ms + worked_ms}
-            await lease.write(session, Run, self.run_id, epoch=self.epoch, seconds=None, values=values)
+            await self._make(session, HAND_OVER, values)
             await self.doorbell.ring(session, Topic.RUN, [self.run_id])
 
     async def _write(self, session: AsyncSession, values: dict[str, Any]) -> None:
-        await lease.write(session, Run, self.run_id, epoch=self.epoch, seconds=self.lease_seconds, values=values)
+        await self._make(session, GO_ON, values)
 
-    async def _park(self, session: AsyncSession, reason: WaitReason) -> None:
-        values = {"status": RunStatus.WAITING.value, "wait_reason": reason.value}
-        await lease.write(session, Run, self.run_id, epoch=self.epoch, seconds=None, values=values)
-        await self._emit(session, EventType.RUN_WAITING, {"wait_reason": reason.value})
+    async def _make(self, session: AsyncSession, move: Move, values: dict[str, Any]) -> None:
+        """`transitions.moved` as one statement: no row is touched when this is not the owner any more."""
+        seconds = None if move.release else self.lease_seconds
+        status = {} if move is GO_ON else {"status": move.status.value, "wait_reason": move.wait_reason}
+        await lease.write(session, Run, self.run_id, epoch=self.epoch, seconds=seconds, values={**status, **values})
 
-    async def _end(self, session: AsyncSession, status: RunStatus, values: dict[str, Any]) -> None:
-        ended = {"status": status.value, "ended_at": func.now(), **values}
-        await lease.write(session, Run, self.run_id, epoch=self.epoch, seconds=None, values=ended)
-        await self.governance.withdraw_approvals(session, self.run_id)
+    async def _asked(self, session: AsyncSession) -> Asked:
+        run = await store.get(session, self.run_id)
+        assert run is not None
+        return Asked(cancel=run.cancel_requested_at is not None, pause=run.pause_requested_at is not None)
+
+    async def _park(self, session: AsyncSession, reason: WaitReason, **said: str) -> None:
+        await self._make(session, park(reason), {})
+        await self._emit(session, EventType.RUN_WAITING, {"wait_reason": reason.value, **said})
+
+    async def _end(self, session: AsyncSession, move: Move, values: dict[str, Any]) -> None:
+        await self.family.hold_parent(session, self.run)
+        await self._make(session, move, {"ended_at": func.now(), **values})
+        await self.family.ended(session, self.run, move.status, by=self.actor)
 
     async def _tool_finished(self, session: AsyncSession, key: str, tool: str, record: ToolRecord) -> None:
         summary = shorten(record.content, EVENT_TEXT)
@@ -239,16 +304,16 @@ def read(steps: Sequence[Step]) -> Loaded:
     """The journal by step key. Pure."""
     replies: dict[int, ReplyRecord] = {}
     results: dict[tuple[int, int], ToolRecord] = {}
-    unknown: set[tuple[int, int]] = set()
+    begun: dict[Place, StepStatus] = {}
     for step in steps:
         turn, _, index = step.key.removeprefix("turn-").partition(".call-")
         if step.kind == StepKind.MODEL:
             replies[int(turn)] = reply_from_json(step.result or {})
         elif step.result is None:
-            unknown.add((int(turn), int(index)))
+            begun[int(turn), int(index)] = StepStatus(step.status)
         else:
             results[int(turn), int(index)] = tool_from_json(step.result)
-    return Loaded(Recorded(replies, results), frozenset(unknown))
+    return Loaded(Recorded(replies, results), begun)
 
 
 def _plus(column: Any, tokens: int | None) -> Any:

@@ -2,38 +2,44 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import structlog
 
+from atom.durable.lease import FencedError
 from atom.errors import AtomError
 from atom.governance.decide import Decision, Trigger
-from atom.governance.models import Verdict
+from atom.governance.models import EffectClass, Verdict
 from atom.governance.service import Wish
+from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError
 from atom.llm.errors import ModelError
 from atom.llm.ports import ChatRequest, FinishReason, ToolCall
-from atom.runs.errors import HandOverError, ParkedError, ToolCallLimitError, WallTimeError
-from atom.runs.journal import Journal, call_key, reply_key
+from atom.runs.errors import ParkedError, ToolCallLimitError, WallTimeError
+from atom.runs.journal import MAX_STEPS, Journal, call_key, reply_key
 from atom.runs.limits import breach, spent
-from atom.runs.models import WaitReason
+from atom.runs.models import StepStatus
+from atom.runs.plan import Answer, Ask, Call, Place, may_repeat, next_step
 from atom.runs.ports import ChosenModel, Delta, DeltaSink, Models
-from atom.runs.records import ReplyRecord, ToolRecord, reply_record
+from atom.runs.records import ReplyRecord, ToolRecord, child_output, reply_record
 from atom.runs.sources import Source, find_sources
 from atom.runs.transcript import Exchange, Recorded, build
 from atom.settings import RunSettings
 from atom.tools.errors import ToolArgumentsError, ToolError
-from atom.tools.ports import SourceLine, Tool, ToolContext
+from atom.tools.ports import SourceLine, Tool, ToolContext, ToolOutput
 from atom.tools.registry import ToolRegistry
 
+ATTEMPTS_OF_OWNER = 100  # the next owner of a run numbers its attempts behind those: none of its text looks like theirs
+NO_RESULT = (ParkedError, FencedError, DatabaseUnavailableError, PoolExhaustedError)  # nothing that a tool said
 log = structlog.get_logger(service="agent_execution")
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a run is about, fixed when it is claimed."""
+    """What a run is about, fixed when it is claimed. `callers`: the agents it works for, nearest first."""
 
     run_id: UUID
     agent_id: UUID
@@ -45,6 +51,7 @@ class Work:
     files: tuple[str, ...]
     history: tuple[Exchange, ...]
     worked_ms: int
+    callers: tuple[UUID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ class Finished:
 
 @dataclass(slots=True)
 class AgentLoop:
-    """One owner's walk through a run. `draining` tells at each step boundary whether to hand the run over."""
+    """One owner's walk through a run. `leave` tells at each step boundary why to stop there, if there is a reason."""
 
     work: Work
     workspace: Path
@@ -66,24 +73,26 @@ class AgentLoop:
     deltas: DeltaSink
     limits: RunSettings
     max_tokens: int
-    draining: Callable[[], bool]
+    leave: Callable[[], AtomError | None]
     _replies: dict[int, ReplyRecord] = field(default_factory=dict, init=False)
     _results: dict[tuple[int, int], ToolRecord] = field(default_factory=dict, init=False)
-    _unknown: frozenset[tuple[int, int]] = field(default=frozenset(), init=False)
+    _begun: Mapping[Place, StepStatus] = field(default_factory=dict, init=False)
     _began: float = field(default_factory=time.monotonic, init=False)
 
     async def run(self) -> Finished:
-        """To the answer. Raises ParkedError, HandOverError, ModelError and the limits' errors."""
+        """To the answer. Raises ParkedError, PauseError, HandOverError, ModelError and the limits' errors."""
         loaded = await self.journal.load()
         self._replies, self._results = dict(loaded.recorded.replies), dict(loaded.recorded.results)
-        self._unknown = loaded.unknown
-        for turn in range(self.limits.max_turns + 1):
-            reply = self._replies.get(turn) or await self._ask(turn)
-            if reply.tool_calls:
-                await self._call_all(turn, reply.tool_calls)
-            elif not reply.empty:
-                return self._finish(reply)
-        raise AssertionError("the turn limit ends the loop before its range does")
+        self._begun = loaded.begun
+        for _ in range(MAX_STEPS):
+            match next_step(self.recorded, self._begun):
+                case Ask(turn):
+                    await self._ask(turn)
+                case Call() as step:
+                    await self._call(step)
+                case Answer(turn):
+                    return self._finish(self._replies[turn])
+        raise AssertionError("the limits of turns and calls end the loop before its range does")
 
     @property
     def recorded(self) -> Recorded:
@@ -92,7 +101,7 @@ class AgentLoop:
     def worked_ms(self) -> int:
         return int((time.monotonic() - self._began) * 1000)
 
-    async def _ask(self, turn: int) -> ReplyRecord:
+    async def _ask(self, turn: int) -> None:
         self._boundary()
         over = breach(spent(self.recorded), self.limits)
         if over is not None:
@@ -104,9 +113,10 @@ class AgentLoop:
             max_tokens=self.max_tokens,
         )
         key = reply_key(turn)
+        first = ATTEMPTS_OF_OWNER * (self.journal.epoch - 1)
 
         async def show(attempt: int, offset: int, text: str) -> None:
-            self.deltas.show(Delta(self.work.run_id, key, attempt, offset, text))
+            self.deltas.show(Delta(self.work.run_id, key, first + attempt, offset, text))
 
         began = time.monotonic()
         try:
@@ -117,48 +127,56 @@ class AgentLoop:
         except ModelError as error:
             await self.journal.model_failed(turn, self.chosen, error, time.monotonic() - began)
             raise
-        record = reply_record(answered.completion, answered.attempt)
+        record = reply_record(answered.completion, first + answered.attempt)
         await self.journal.replied(turn, record, answered)
         self._replies[turn] = record
-        return record
 
-    async def _call_all(self, turn: int, calls: Sequence[ToolCall]) -> None:
-        for index, call in enumerate(calls):
-            if (turn, index) in self._results:
-                continue
-            self._boundary()
-            if len(self._results) >= self.limits.max_tool_calls:
-                raise ToolCallLimitError(
-                    f"The run used all of its {self.limits.max_tool_calls} tool calls.",
-                    hint="ATOM_RUNS__MAX_TOOL_CALLS raises it.",
-                )
-            record = await self._call(turn, index, call)
-            self._results[turn, index] = record
+    async def _call(self, step: Call) -> None:
+        self._boundary()
+        if len(self._results) >= self.limits.max_tool_calls:
+            raise ToolCallLimitError(
+                f"The run used all of its {self.limits.max_tool_calls} tool calls.",
+                hint="ATOM_RUNS__MAX_TOOL_CALLS raises it.",
+            )
+        tool = self.registry.find(step.call.name) if step.call.name in self.work.tools else None
+        if step.begun is not None:
+            record = await self._resume(step, tool, step.begun)
+        else:
+            record = await self._begin(step, tool, again=False)
+        self._results[step.turn, step.index] = record
 
-    async def _call(self, turn: int, index: int, call: ToolCall) -> ToolRecord:
-        key = call_key(turn, index)
-        tool = self.registry.find(call.name) if call.name in self.work.tools else None
+    async def _begin(self, step: Call, tool: Tool | None, *, again: bool) -> ToolRecord:
+        """Through the door. `again`: a person said to make a call once more that has begun before."""
+        call = step.call
         arguments: dict[str, object] = {}
         if tool is not None:
             try:
                 arguments = self.registry.check_arguments(tool, call.arguments)
             except ToolArgumentsError as error:
-                return await self._refuse(key, call, str(error), error.code)
-        if (turn, index) in self._unknown and tool is not None:
-            return await self._resume(key, tool, arguments)
-        wish = Wish(self.work.agent_id, self.work.run_id, self.work.trigger, call.name, arguments)
-        decision = await self.journal.authorize(key, call.id, wish)
+                return await self._refuse(step, str(error), error.code, again=again)
+        key = call_key(step.turn, step.index)
+        wish = Wish(self.work.agent_id, self.work.run_id, self.work.trigger, call.name, arguments, self.work.callers)
+        decision = await self.journal.authorize(key, call.id, wish, again=again)
         if decision.verdict is Verdict.ASK:
             raise ParkedError("The run waits for an approval.")
         if decision.verdict is Verdict.DENY or tool is None:
-            return await self._refuse(key, call, self._denied(call, decision), self._deny_code(call))
+            return await self._refuse(step, self._denied(call, decision), self._deny_code(call), again=again)
         return await self._perform(key, tool, arguments)
 
-    async def _resume(self, key: str, tool: Tool, arguments: dict[str, object]) -> ToolRecord:
-        """A call that began under an earlier owner and has no recorded end."""
-        if not tool.action.effect.repeatable:
-            await self.journal.park(WaitReason.REVIEW)
+    async def _resume(self, step: Call, tool: Tool | None, begun: StepStatus) -> ToolRecord:
+        """A call that began under an earlier owner and has no recorded end. Of a tool that is gone, nobody knows how it
+        would bear a repetition."""
+        key = call_key(step.turn, step.index)
+        effect = tool.action.effect if tool else EffectClass.IRREVERSIBLE
+        if not may_repeat(effect, begun):
+            await self.journal.park_for_review(key, step.call.name)
             raise ParkedError("Nobody knows whether the last call took effect: a person decides.")
+        if begun is StepStatus.RETRY or tool is None:
+            return await self._begin(step, tool, again=True)
+        try:
+            arguments = self.registry.check_arguments(tool, step.call.arguments)
+        except ToolArgumentsError as error:  # another release of the tool
+            return await self._refuse(step, str(error), error.code, again=True)
         await self.journal.again(key)
         return await self._perform(key, tool, arguments)
 
@@ -168,11 +186,14 @@ class AgentLoop:
             agent_id=self.work.agent_id,
             workspace=self.workspace,
             idempotency_key=f"{self.work.run_id}:{key}",
+            delegate=partial(self._delegate, key),
         )
         try:
             async with asyncio.timeout(min(tool.timeout, self._seconds_left())):
                 output = await tool.run(arguments, context)
             record = ToolRecord(output.content, None, output.sources)
+        except NO_RESULT:
+            raise
         except ToolError as error:
             record = ToolRecord(f"Error: {error}", "tool_error", ())
         except TimeoutError:
@@ -184,9 +205,16 @@ class AgentLoop:
         await self.journal.called(key, tool.name, record)
         return record
 
-    async def _refuse(self, key: str, call: ToolCall, text: str, code: str) -> ToolRecord:
+    async def _delegate(self, key: str, agent: str, task: str) -> ToolOutput:
+        """What another agent answers. While it works on that, this run is parked."""
+        child = await self.journal.child(key, self.work.callers, agent=agent, task=task)
+        if child is None:
+            raise ParkedError("The run waits for another agent.")
+        return child_output(child, agent)
+
+    async def _refuse(self, step: Call, text: str, code: str, *, again: bool) -> ToolRecord:
         record = ToolRecord(f"Error: {text}", code, ())
-        await self.journal.refused(key, call.id, call.name, call.arguments, record)
+        await self.journal.refused(call_key(step.turn, step.index), step.call, record, again=again)
         return record
 
     def _denied(self, call: ToolCall, decision: Decision) -> str:
@@ -205,8 +233,9 @@ class AgentLoop:
         return Finished(answer, find_sources(answer, shown))
 
     def _boundary(self) -> None:
-        if self.draining():
-            raise HandOverError("This worker is stopping.")
+        reason = self.leave()
+        if reason is not None:
+            raise reason
         if self._seconds_left() <= 0:
             raise self._out_of_time()
 

@@ -2,14 +2,16 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import ForeignKey, SmallInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
 from atom.durable.lease import Leased
 from atom.infra.db import Base, BigInt
+
+SmallInt = Annotated[int, mapped_column(SmallInteger)]
 
 
 class RunStatus(StrEnum):
@@ -33,6 +35,24 @@ class WaitReason(StrEnum):
     OPERATOR = "operator"
     REVIEW = "review"
     RESTORED = "restored"
+    CHILD = "child"
+
+
+class Priority(StrEnum):
+    """How urgent a run is, beside the others of the deployment."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+    @property
+    def rank(self) -> int:
+        """-1, 0 or 1: what the table keeps."""
+        return list(Priority).index(self) - 1
+
+    @classmethod
+    def of(cls, rank: int) -> "Priority":
+        return list(cls)[rank + 1]
 
 
 class StepKind(StrEnum):
@@ -41,10 +61,11 @@ class StepKind(StrEnum):
 
 
 class StepStatus(StrEnum):
-    """`started` without `done` is a call whose outcome nobody knows."""
+    """`started` without `done` is a call whose outcome nobody knows; `retry`: a person said to make it once more."""
 
     STARTED = "started"
     DONE = "done"
+    RETRY = "retry"
 
 
 class Conversation(Base):
@@ -56,7 +77,11 @@ class Conversation(Base):
 
 
 class Run(Leased, Base):
-    """A task given to an agent. The lease columns say which worker may write to it: see `durable/lease.py`."""
+    """A task given to an agent. The lease columns say which worker may write to it: see `durable/lease.py`.
+
+    `retry_of` is the first run of a line of retries. `parent_id` and `parent_step`: the call of another run that
+    started this one.
+    """
 
     __tablename__ = "agent_execution"
 
@@ -88,6 +113,21 @@ class Run(Leased, Base):
     cancel_requested_at: Mapped[datetime | None]
     cancel_requested_by: Mapped[str | None]
     wake_seq: Mapped[BigInt]
+    priority: Mapped[SmallInt]
+    pause_requested_at: Mapped[datetime | None]
+    pause_requested_by: Mapped[str | None]
+    retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("agent_execution.id"))
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("agent_execution.id"))
+    parent_step: Mapped[str | None]
+
+
+class AgentTurn(Base):
+    """When an agent last had a turn."""
+
+    __tablename__ = "agent_turn"
+
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agent.id"), primary_key=True)
+    served_at: Mapped[datetime]
 
 
 class Step(Base):

@@ -6,7 +6,9 @@ from typing import Any
 
 from atom.kit.text import clean, clean_json
 from atom.llm.ports import Completion, FinishReason, ToolCall, Usage
-from atom.tools.ports import SourceLine
+from atom.runs.models import Run, RunStatus
+from atom.tools.errors import ToolError
+from atom.tools.ports import SourceLine, ToolOutput
 
 VERSION = 1
 
@@ -53,6 +55,15 @@ def reply_record(completion: Completion, attempt: int) -> ReplyRecord:
         usage=completion.usage,
         attempt=attempt,
     )
+
+
+def child_output(child: Run, agent: str) -> ToolOutput:
+    """What the ended run of another agent says to its caller. Raises ToolError when it has no answer."""
+    if child.status == RunStatus.COMPLETED:
+        return ToolOutput(child.answer or "", data={"run_id": str(child.id)})
+    if child.error is not None:
+        raise ToolError(f"The run of {agent!r} failed: {child.error['message']}", hint="Do it another way.")
+    raise ToolError(f"The run of {agent!r} was cancelled.", hint="Do it another way, or say that you cannot.")
 
 
 def reply_to_json(record: ReplyRecord) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Runs from outside: started, read, cancelled."""
+"""Runs from outside: started, started anew, read."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -14,9 +14,7 @@ from atom.durable.ports import Doorbell, Topic
 from atom.events.models import EventType
 from atom.events.service import Outbox
 from atom.governance.decide import Trigger
-from atom.governance.service import GovernanceService
 from atom.identity.models import Principal
-from atom.infra.db import after_commit
 from atom.kit.ids import new_id
 from atom.kit.text import canonical_json, clean, shorten
 from atom.runs import store
@@ -25,12 +23,12 @@ from atom.runs.errors import (
     ConversationNotFoundError,
     FileMissingError,
     IdempotencyMismatchError,
-    RunEndedError,
     RunNotFoundError,
+    RunOpenError,
     TaskInvalidError,
     TaskTooLargeError,
 )
-from atom.runs.models import Conversation, Run, RunStatus, Step
+from atom.runs.models import Conversation, Priority, Run, RunStatus, Step
 from atom.runs.workspaces import Workspaces
 from atom.settings import RunSettings
 
@@ -38,7 +36,6 @@ EVENT_TASK = 2000
 MAX_FILES = 50
 MAX_KEY = 200
 HISTORY_SHOWN = 200
-CANCEL_CHANNEL = "atom_cancel"  # its payload is the run's id
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +47,29 @@ class Order:
     conversation_id: UUID | None = None
     model: str | None = None
     trigger: Trigger = Trigger.MANUAL
+    priority: Priority = Priority.NORMAL
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An order that was checked; `retry_of` is the first run of a line of retries."""
+
+    agent: Agent
+    order: Order
+    conversation_id: UUID
+    retry_of: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunService:
-    """`stop_here` ends a run at once if this process works on it; other processes are told by NOTIFY."""
+    """`check_model` raises for a model that cannot be chosen."""
 
     agents: AgentService
-    governance: GovernanceService
     outbox: Outbox
     doorbell: Doorbell
     workspaces: Workspaces
     settings: RunSettings
     check_model: Callable[[str], object]
-    stop_here: Callable[[UUID], None]
 
     async def start(
         self, session: AsyncSession, by: Principal, agent_ref: str, order: Order, *, idempotency_key: str | None = None
@@ -76,26 +82,62 @@ class RunService:
                 return known
         agent = await self.agents.get(session, agent_ref)
         self._check(agent, order)
-        run_id = new_id()
         conversation_id = await self._conversation(session, agent, order.conversation_id)
-        await store.add_run(
-            session,
-            {
-                "id": run_id,
-                "agent_id": agent.id,
-                "agent_version": agent.version,
-                "conversation_id": conversation_id,
-                "trigger": order.trigger.value,
-                "requested_by": by.actor,
-                "task": clean(order.task),
-                "files": list(order.files),
-                "requested_model": order.model or agent.model,
-            },
-        )
+        accepted = Accepted(agent, order, conversation_id)
+        return await self._accept(session, by, accepted, idempotency_key=idempotency_key, fingerprint=fingerprint)
+
+    async def retry(self, session: AsyncSession, by: Principal, id_: UUID, *, idempotency_key: str | None) -> UUID:
+        """The task of a run that has ended, as a new run of the agent as it is now, in the same conversation.
+
+        Raises RunOpenError for a run that goes on.
+        """
+        fingerprint = hashlib.sha256(f"retry {id_}".encode()).hexdigest()
         if idempotency_key is not None:
-            values = {"principal": str(by.key_id), "key": idempotency_key, "fingerprint": fingerprint, "run_id": run_id}
-            await store.remember_key(session, values)
-        data = {"task": shorten(clean(order.task), EVENT_TASK), "conversation_id": str(conversation_id)}
+            known = await self._first_answer(session, by, idempotency_key, fingerprint)
+            if known is not None:
+                return known
+        old, _ = await self.get(session, id_)
+        if not RunStatus(old.status).ended:
+            raise RunOpenError(f"Run {id_} has not ended ({old.status}).", hint="`atom runs cancel` ends it.")
+        agent = await self.agents.get(session, str(old.agent_id))
+        order = Order(
+            task=old.task,
+            files=tuple(old.files),
+            conversation_id=old.conversation_id,
+            model=old.requested_model,
+            priority=Priority.of(old.priority),
+        )
+        self._check(agent, order)
+        accepted = Accepted(agent, order, old.conversation_id, retry_of=old.retry_of or old.id)
+        return await self._accept(session, by, accepted, idempotency_key=idempotency_key, fingerprint=fingerprint)
+
+    async def _accept(
+        self, session: AsyncSession, by: Principal, accepted: Accepted, *, idempotency_key: str | None, fingerprint: str
+    ) -> UUID:
+        run_id = new_id()
+        agent, order = accepted.agent, accepted.order
+        values = {
+            "id": run_id,
+            "agent_id": agent.id,
+            "agent_version": agent.version,
+            "conversation_id": accepted.conversation_id,
+            "trigger": order.trigger.value,
+            "requested_by": by.actor,
+            "task": clean(order.task),
+            "files": list(order.files),
+            "requested_model": order.model or agent.model,
+            "priority": order.priority.rank,
+            "retry_of": accepted.retry_of,
+        }
+        await store.add_run(session, values)
+        if idempotency_key is not None:
+            known = {"principal": str(by.key_id), "key": idempotency_key, "fingerprint": fingerprint, "run_id": run_id}
+            await store.remember_key(session, known)
+        data = {
+            "task": shorten(clean(order.task), EVENT_TASK),
+            "conversation_id": str(accepted.conversation_id),
+            **({"retry_of": str(accepted.retry_of)} if accepted.retry_of else {}),
+        }
         await self.outbox.emit(
             session, EventType.RUN_QUEUED, actor=by.actor, agent_id=agent.id, run_id=run_id, data=data
         )
@@ -130,27 +172,6 @@ class RunService:
         if found is None:
             raise ConversationNotFoundError(str(id_))
         return found, await store.in_conversation(session, id_, before=None, limit=HISTORY_SHOWN)
-
-    async def cancel(self, session: AsyncSession, by: Principal, id_: UUID) -> None:
-        """A run that nobody works on ends here; a worker that has it stops and ends it."""
-        run = await store.get(session, id_, lock=True)
-        if run is None:
-            raise RunNotFoundError(str(id_))
-        status = RunStatus(run.status)
-        if status is RunStatus.CANCELLED:
-            return
-        if status.ended:
-            raise RunEndedError(f"Run {id_} has ended ({status.value}).")
-        await store.request_cancel(session, id_, by.actor)
-        if status is RunStatus.RUNNING:
-            await store.tell_workers(session, CANCEL_CHANNEL, str(id_))
-            after_commit(session, lambda: self.stop_here(id_))
-            return
-        await store.end_unowned(session, id_, {"status": RunStatus.CANCELLED.value})
-        await self.governance.withdraw_approvals(session, id_)
-        await self.outbox.emit(
-            session, EventType.RUN_CANCELLED, actor=by.actor, agent_id=run.agent_id, run_id=id_, data={}
-        )
 
     async def _first_answer(self, session: AsyncSession, by: Principal, key: str, fingerprint: str) -> UUID | None:
         """The run that this key started before. The lock makes simultaneous twins wait for each other."""
@@ -203,4 +224,6 @@ class RunService:
 
 def _fingerprint(agent: str, order: Order) -> str:
     body = [agent, order.task, list(order.files), str(order.conversation_id), order.model]
+    if order.priority is not Priority.NORMAL:
+        body.append(order.priority.value)
     return hashlib.sha256(canonical_json(body).encode("utf-8", "replace")).hexdigest()

@@ -4,17 +4,81 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.agents.models import Agent
-from atom.durable.lease import unowned
 from atom.kit.ids import new_id
-from atom.runs.models import Conversation, IdempotencyKey, LlmCall, Run, RunStatus, Step, StepStatus, WaitReason
+from atom.runs.models import (
+    Conversation,
+    IdempotencyKey,
+    LlmCall,
+    Priority,
+    Run,
+    RunStatus,
+    Step,
+    StepStatus,
+    WaitReason,
+)
+from atom.runs.transitions import State
+from atom.runs.turns import Head, Waiting
 
-WORKABLE = (RunStatus.QUEUED.value, RunStatus.RUNNING.value)
-OPEN = (*WORKABLE, RunStatus.WAITING.value, RunStatus.PAUSED.value)
+AS_FOUND = {"synchronize_session": False}  # objects that were read stay as they were read
+CLAIM_LOCK = 0x41544F4D_0004
+MAX_HEADS = 5000  # agents with queued work, times priorities
+MAX_FAMILY = 1000
+# A worker that is stopped in the middle of a claim must not keep the others from theirs for long.
+TAKE_TURNS = text(
+    f"SELECT set_config('idle_in_transaction_session_timeout', '3000', true), pg_advisory_xact_lock({CLAIM_LOCK})"
+)
+WAITING = text("""
+WITH RECURSIVE head AS (
+    (SELECT agent_id, priority, id FROM agent_execution WHERE status = 'queued' ORDER BY agent_id, priority, id LIMIT 1)
+    UNION ALL
+    SELECT later.agent_id, later.priority, later.id FROM head CROSS JOIN LATERAL (
+        SELECT agent_id, priority, id FROM agent_execution
+        WHERE status = 'queued' AND (agent_id, priority) > (head.agent_id, head.priority)
+        ORDER BY agent_id, priority, id LIMIT 1) later
+), at_work AS (
+    SELECT agent_id, count(*) AS n FROM agent_execution WHERE status = 'running' GROUP BY agent_id
+), orphan AS (
+    SELECT id FROM agent_execution
+    WHERE status = 'running' AND (lease_expires_at IS NULL OR lease_expires_at < now()) ORDER BY id LIMIT :orphans
+)
+SELECT id, NULL::uuid AS agent_id, 0 AS priority, 0::float8 AS waited, 0 AS running, NULL::integer AS max_running,
+    0::float8 AS served, (SELECT coalesce(sum(n), 0) FROM at_work)::integer AS total
+FROM orphan
+UNION ALL
+SELECT e.id, h.agent_id, h.priority, extract(epoch FROM now() - e.created_at)::float8, coalesce(w.n, 0)::integer,
+    a.max_running, coalesce(extract(epoch FROM t.served_at), 0)::float8,
+    (SELECT coalesce(sum(n), 0) FROM at_work)::integer
+FROM (SELECT * FROM head LIMIT :heads) h
+JOIN agent_execution e ON e.id = h.id
+JOIN agent a ON a.id = h.agent_id
+LEFT JOIN at_work w ON w.agent_id = h.agent_id
+LEFT JOIN agent_turn t ON t.agent_id = h.agent_id
+""")
+SERVED = text(
+    "INSERT INTO agent_turn (agent_id, served_at) VALUES (:agent_id, clock_timestamp())"
+    " ON CONFLICT (agent_id) DO UPDATE SET served_at = excluded.served_at"
+)
+DESCENDANTS = text("""
+WITH RECURSIVE family AS (
+    SELECT id, status FROM agent_execution WHERE parent_id = :id
+    UNION ALL
+    SELECT e.id, e.status FROM family f JOIN agent_execution e ON e.parent_id = f.id
+)
+SELECT id FROM family WHERE status NOT IN ('completed', 'failed', 'cancelled') ORDER BY id LIMIT :limit
+""")
+LINEAGE = text("""
+WITH RECURSIVE line AS (
+    SELECT id, agent_id, parent_id, 0 AS distance FROM agent_execution WHERE id = :id
+    UNION ALL
+    SELECT e.id, e.agent_id, e.parent_id, l.distance + 1 FROM line l JOIN agent_execution e ON e.id = l.parent_id
+)
+SELECT id, agent_id FROM line ORDER BY distance LIMIT :limit
+""")
 
 
 async def add_conversation(session: AsyncSession, agent_id: UUID) -> UUID:
@@ -29,12 +93,41 @@ async def conversation(session: AsyncSession, id_: UUID) -> Conversation | None:
 
 async def add_run(session: AsyncSession, values: dict[str, Any]) -> None:
     defaults = {"status": RunStatus.QUEUED.value, "sources": [], "model_calls": 0, "tool_calls": 0, "worked_ms": 0}
-    lease = {"lease_epoch": 0, "wake_seq": 0, "crashes": 0}
-    await session.execute(insert(Run).values(created_at=func.now(), **defaults, **lease, **values))
+    lease = {"lease_epoch": 0, "wake_seq": 0, "crashes": 0, "priority": Priority.NORMAL.rank}
+    await session.execute(insert(Run).values(created_at=func.now(), **(defaults | lease | values)))
 
 
-async def get(session: AsyncSession, id_: UUID, *, lock: bool = False) -> Run | None:
-    return await session.get(Run, id_, populate_existing=True, with_for_update=lock or None)
+async def get(session: AsyncSession, id_: UUID) -> Run | None:
+    return await session.get(Run, id_, populate_existing=True)
+
+
+async def locked(session: AsyncSession, ids: Sequence[UUID], *, skip_locked: bool = False) -> list[tuple[Run, State]]:
+    """The runs, locked, and how they stand by the database's clock. In the order of their ids, as everybody locks."""
+    live = func.coalesce(Run.lease_expires_at > func.now(), False)
+    query = select(Run, live).where(Run.id.in_(ids)).order_by(Run.id).with_for_update(skip_locked=skip_locked)
+    rows = (await session.execute(query.execution_options(populate_existing=True))).all()
+    return [(row[0], state_of(row[0], live=row[1])) for row in rows]
+
+
+def state_of(run: Run, *, live: bool) -> State:
+    return State(
+        status=RunStatus(run.status),
+        wait_reason=WaitReason(run.wait_reason) if run.wait_reason else None,
+        epoch=run.lease_epoch,
+        owned=run.lease_owner is not None,
+        live=live,
+        crashes=run.crashes,
+        cancel_requested=run.cancel_requested_at is not None,
+        pause_requested=run.pause_requested_at is not None,
+    )
+
+
+async def put(session: AsyncSession, id_: UUID, state: State, values: dict[str, Any]) -> None:
+    """Write how a run stands now; the caller has it locked. Nobody owns it afterwards, unless it still is at work."""
+    free = {} if state.owned else {"lease_owner": None, "lease_expires_at": None}
+    ended = {"ended_at": func.now()} if state.status.ended else {}
+    written = {"status": state.status.value, "wait_reason": state.wait_reason, **free, **ended, **values}
+    await session.execute(update(Run).where(Run.id == id_).values(**written), execution_options=AS_FOUND)
 
 
 async def with_agent_name(session: AsyncSession, id_: UUID) -> tuple[Run, str] | None:
@@ -69,9 +162,37 @@ async def steps(session: AsyncSession, id_: UUID, *, after: int = 0, limit: int)
     return (await session.scalars(query)).all()
 
 
-async def waiting_for_worker(session: AsyncSession, *, limit: int) -> Sequence[UUID]:
-    query = select(Run.id).where(Run.status.in_(WORKABLE), unowned(Run)).order_by(Run.id).limit(limit)
-    return (await session.scalars(query)).all()
+async def take_turns(session: AsyncSession) -> None:
+    """From here to the end of the transaction nobody else of the deployment claims a run."""
+    await session.execute(TAKE_TURNS)
+
+
+async def waiting(session: AsyncSession, *, orphans: int) -> Waiting:
+    """Everything that waits for a worker, as far as a choice needs it: up to `orphans` abandoned ones, and heads."""
+    lost: list[UUID] = []
+    heads: list[Head] = []
+    running = 0
+    for row in (await session.execute(WAITING, {"orphans": orphans, "heads": MAX_HEADS})).all():
+        running = row.total
+        if row.agent_id is None:
+            lost.append(row.id)
+        else:
+            heads.append(Head(row.id, row.agent_id, row.priority, row.waited, row.running, row.max_running, row.served))
+    return Waiting(lost, heads, running)
+
+
+async def take(session: AsyncSession, run: Run, state: State, *, owner: str, seconds: float) -> None:
+    """Write a claim: `state` is what the rule has made of the locked row. The agent has had its turn."""
+    values = {
+        "status": state.status.value,
+        "lease_owner": owner,
+        "lease_epoch": state.epoch,
+        "lease_expires_at": func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds),
+        "crashes": state.crashes,
+        "started_at": func.coalesce(Run.started_at, func.now()),
+    }
+    await session.execute(update(Run).where(Run.id == run.id).values(**values), execution_options=AS_FOUND)
+    await session.execute(SERVED, {"agent_id": run.agent_id})
 
 
 async def add_step(session: AsyncSession, values: dict[str, Any]) -> None:
@@ -96,37 +217,51 @@ async def add_llm_call(session: AsyncSession, values: dict[str, Any]) -> None:
     await session.execute(insert(LlmCall).values(id=new_id(), at=func.now(), **values))
 
 
-async def request_cancel(session: AsyncSession, id_: UUID, by: str) -> None:
+async def wake(session: AsyncSession, id_: UUID, state: State, values: dict[str, Any]) -> None:
+    """Back into the queue; the caller has it locked."""
+    await put(session, id_, state, {"wake_seq": Run.wake_seq + 1, "pause_requested_at": None, **values})
+
+
+async def descendants(session: AsyncSession, id_: UUID) -> Sequence[UUID]:
+    """Runs that a run has started, and theirs, that have not ended."""
+    return list((await session.scalars(DESCENDANTS, {"id": id_, "limit": MAX_FAMILY})).all())
+
+
+async def lineage(session: AsyncSession, id_: UUID) -> Sequence[tuple[UUID, UUID]]:
+    """The run itself and those it belongs to, nearest first: run, agent."""
+    return [(row.id, row.agent_id) for row in (await session.execute(LINEAGE, {"id": id_, "limit": MAX_FAMILY})).all()]
+
+
+async def child(session: AsyncSession, parent: UUID, step: str) -> Run | None:
+    query = select(Run).where(Run.parent_id == parent, Run.parent_step == step)
+    return (await session.scalars(query.execution_options(populate_existing=True))).one_or_none()
+
+
+async def open_call(session: AsyncSession, id_: UUID) -> Step | None:
+    """The call that began and has no recorded end."""
+    query = select(Step).where(Step.execution_id == id_, Step.status == StepStatus.STARTED).order_by(Step.step_no)
+    return (await session.scalars(query.limit(1).execution_options(populate_existing=True))).one_or_none()
+
+
+async def retried(session: AsyncSession, id_: UUID) -> None:
+    """A person lets the open call be made once more."""
     await session.execute(
-        update(Run)
-        .where(Run.id == id_, Run.cancel_requested_at.is_(None))
-        .values(cancel_requested_at=func.now(), cancel_requested_by=by)
+        update(Step)
+        .where(Step.execution_id == id_, Step.status == StepStatus.STARTED)
+        .values(status=StepStatus.RETRY.value)
     )
 
 
-async def wake(session: AsyncSession, id_: UUID) -> UUID | None:
-    """Back into the queue, if it waits for an approval. Returns its agent."""
-    statement = (
-        update(Run)
-        .where(Run.id == id_, Run.status == RunStatus.WAITING, Run.wait_reason == WaitReason.APPROVAL)
-        .values(status=RunStatus.QUEUED.value, wait_reason=None, wake_seq=Run.wake_seq + 1)
-        .returning(Run.agent_id)
+async def begin_again(session: AsyncSession, id_: UUID, key: str, *, epoch: int) -> None:
+    await session.execute(
+        update(Step)
+        .where(Step.execution_id == id_, Step.key == key)
+        .values(status=StepStatus.STARTED.value, epoch=epoch)
     )
-    found: UUID | None = await session.scalar(statement)
-    return found
 
 
 async def tell_workers(session: AsyncSession, channel: str, payload: str) -> None:
     await session.execute(select(func.pg_notify(channel, payload)))
-
-
-async def end_unowned(session: AsyncSession, id_: UUID, values: dict[str, Any]) -> None:
-    """End a run that no worker holds; the caller has locked and checked it."""
-    await session.execute(
-        update(Run)
-        .where(Run.id == id_)
-        .values(ended_at=func.now(), wait_reason=None, lease_owner=None, lease_expires_at=None, **values)
-    )
 
 
 async def remember_key(session: AsyncSession, values: dict[str, Any]) -> bool:

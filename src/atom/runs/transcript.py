@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from atom.llm.ports import Message, Role
+from atom.runs.models import Run
 from atom.runs.records import ReplyRecord, ToolRecord
 
 HISTORY_CHARS = 60_000
@@ -59,6 +61,18 @@ def with_files(task: str, files: Sequence[str]) -> str:
     if not files:
         return task
     return task + "\n\nFiles given with this task:\n" + "\n".join(f"- {path}" for path in files)
+
+
+def exchanges(run: Run, earlier: Sequence[Run]) -> list[Exchange]:
+    """The answered tasks of the conversation before `run`. Of a line of retries only the last answer counts, and none
+    of the line that `run` itself belongs to."""
+    lines: dict[UUID, Exchange] = {}
+    for one in earlier:
+        line = one.retry_of or one.id
+        if one.answer is not None and line != run.retry_of:
+            lines.pop(line, None)
+            lines[line] = Exchange(one.task, one.answer)
+    return list(lines.values())
 
 
 def fitting(history: Sequence[Exchange]) -> list[Exchange]:

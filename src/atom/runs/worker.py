@@ -1,41 +1,32 @@
-"""One run under one lease: claim it, walk it to its end or to where a person is needed, let go of it."""
+"""One run under one lease: walk it to its end or to where a person is needed, then let go of it."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from sqlalchemy import func
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from atom.agents.service import AgentService
-from atom.durable import lease
 from atom.durable.heartbeat import Heartbeat
 from atom.durable.lease import FencedError, fenced_counter
 from atom.durable.ports import Doorbell
 from atom.errors import AtomError, InternalError, UnavailableError
 from atom.events.service import Outbox
-from atom.governance.decide import Trigger
 from atom.governance.service import GovernanceService
-from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError, Sessions, unit_of_work, with_retry
-from atom.kit.ids import parse_id
-from atom.runs import store
-from atom.runs.errors import CrashLoopError, HandOverError, ParkedError
+from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError, Sessions, with_retry
+from atom.runs.claims import Claimed, Claims
+from atom.runs.errors import CrashLoopError, HandOverError, ParkedError, PauseError
+from atom.runs.family import Family
 from atom.runs.journal import Journal
-from atom.runs.loop import AgentLoop, Work
-from atom.runs.models import Run, RunStatus
+from atom.runs.local_control import LocalControl
+from atom.runs.loop import AgentLoop
 from atom.runs.ports import DeltaSink, Models
-from atom.runs.transcript import Exchange
+from atom.runs.transitions import is_poison
 from atom.runs.workspaces import Workspaces
 from atom.settings import LlmSettings, RunSettings
 from atom.tools.registry import ToolRegistry
 
-MAX_CRASHES = 3
 LATENCY_BUCKETS = (0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900)
-HISTORY_RUNS = 20
-SWEEP_LIMIT = 500
 GIVE_BACK_ATTEMPTS = 12  # about 40 s; after that the sweep finds the run
 log = structlog.get_logger(service="agent_execution")
 
@@ -62,25 +53,16 @@ def run_metrics(registry: CollectorRegistry) -> RunMetrics:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A run this worker owns now, as it was found."""
-
-    run: Run
-    epoch: int
-    work: Work
-    first: bool
-
-
 @dataclass(slots=True)
 class RunWorker:
-    """`owner` names this process in the lease. `advance` may be called late or twice: it claims the run or returns."""
+    """Works on whatever run has its turn, as long as there is one."""
 
     sessions: Sessions
-    agents: AgentService
+    claims: Claims
     governance: GovernanceService
     outbox: Outbox
     doorbell: Doorbell
+    family: Family
     models: Models
     registry: ToolRegistry
     deltas: DeltaSink
@@ -88,68 +70,24 @@ class RunWorker:
     settings: RunSettings
     llm: LlmSettings
     metrics: RunMetrics
-    owner: str
-    _tasks: dict[UUID, asyncio.Task[None]] = field(default_factory=dict, init=False)
-    _cancelled: set[UUID] = field(default_factory=set, init=False)
-    _draining: bool = field(default=False, init=False)
+    control: LocalControl
 
-    async def advance(self, run_id: UUID) -> None:
-        if self._draining:
-            return
-        claimed = await self._claim(run_id)
-        if claimed is None:
-            return
-        task = asyncio.create_task(self._work(claimed))
-        self._tasks[run_id] = task
-        self.metrics.active.set(len(self._tasks))
-        try:
-            await task
-        finally:
-            self._tasks.pop(run_id, None)
-            self._cancelled.discard(run_id)
-            self.metrics.active.set(len(self._tasks))
+    async def advance(self, _: UUID) -> None:
+        """Answer a ring: work until there is no run that could have its turn. May be called late or twice.
 
-    def drain(self) -> None:
-        """Hand over at the next step boundary; claim nothing more."""
-        self._draining = True
-
-    def cancel_here(self, run_id: UUID) -> None:
-        """Stop the run now if this process works on it; the caller has put the request on record."""
-        task = self._tasks.get(run_id)
-        if task is not None:
-            self._cancelled.add(run_id)
-            task.cancel()
-
-    async def _claim(self, run_id: UUID) -> Claimed | None:
-        async with unit_of_work(self.sessions) as session:
-            wanted = Run.status.in_(store.WORKABLE)
-            seconds = self.settings.lease_seconds
-            epoch = await lease.claim(session, Run, run_id, owner=self.owner, seconds=seconds, also=wanted)
-            if epoch is None:
-                return None
-            run = await store.get(session, run_id)
-            assert run is not None
-            first = run.started_at is None
-            values = {"status": RunStatus.RUNNING.value, "started_at": func.coalesce(Run.started_at, func.now())}
-            await lease.write(session, Run, run_id, epoch=epoch, seconds=seconds, values=values)
-            return Claimed(run, epoch, await self._describe(session, run), first)
-
-    async def _describe(self, session: AsyncSession, run: Run) -> Work:
-        version = await self.agents.at_version(session, run.agent_id, run.agent_version)
-        earlier = await store.in_conversation(session, run.conversation_id, before=run.id, limit=HISTORY_RUNS)
-        history = tuple(Exchange(r.task, r.answer) for r in earlier if r.answer is not None)
-        return Work(
-            run_id=run.id,
-            agent_id=run.agent_id,
-            agent_name=str(version.definition["name"]),
-            trigger=Trigger(run.trigger),
-            instructions=str(version.definition["instructions"]),
-            tools=tuple(version.definition["tools"]),
-            task=run.task,
-            files=tuple(run.files),
-            history=history,
-            worked_ms=run.worked_ms,
-        )
+        Which run was rung for does not matter: the one whose turn it is comes first.
+        """
+        while not self.control.draining:
+            claimed = await self.claims.take()
+            if claimed is None:
+                return
+            task = asyncio.create_task(self._work(claimed))
+            self.metrics.active.inc()
+            try:
+                with self.control.at_work(claimed.run.id, task):
+                    await task
+            finally:
+                self.metrics.active.dec()
 
     async def _work(self, claimed: Claimed) -> None:
         run_id = claimed.run.id
@@ -182,6 +120,9 @@ class RunWorker:
             self._ended("completed", claimed, loop)
         except ParkedError:
             log.info("execution.parked")
+        except PauseError:
+            paused = await journal.pause(worked_ms=loop.worked_ms() if loop else 0)
+            log.info("execution.paused" if paused else "execution.pause_taken_back")
         except HandOverError:
             await journal.hand_over(worked_ms=loop.worked_ms() if loop else 0)
             log.info("execution.handed_over")
@@ -189,20 +130,22 @@ class RunWorker:
             if heart.lost:
                 raise FencedError("The lease was lost.", epoch=claimed.epoch) from None
             await asyncio.shield(self._stopped(claimed, journal, loop))
-            if claimed.run.id not in self._cancelled:
+            if not self.control.cancelled(claimed.run.id):
                 raise
         except Exception as error:  # noqa: BLE001 - the worker's supervisor: a failure ends this run, not the process
             await self._fail(claimed, journal, loop, _failure(error))
 
     async def _prepare(self, claimed: Claimed, journal: Journal) -> AgentLoop:
         run = claimed.run
-        if run.crashes >= MAX_CRASHES:
+        if is_poison(run.crashes):
             raise CrashLoopError(
-                f"The worker died {run.crashes} times in this run.", hint="The journal ends where it happens."
+                f"The worker died {run.crashes} times at this step.", hint="The journal ends where it happens."
             )
         if run.cancel_requested_at is not None:
-            self._cancelled.add(run.id)
+            self.control.note_cancelled(run.id)
             raise asyncio.CancelledError
+        if run.pause_requested_at is not None:
+            raise PauseError("Somebody wants the run to stop here.")
         chosen = self.models.choose(run.requested_model)
         if claimed.first:
             await journal.started(chosen)
@@ -216,17 +159,20 @@ class RunWorker:
             deltas=self.deltas,
             limits=self.settings,
             max_tokens=self.llm.max_tokens,
-            draining=lambda: self._draining,
+            leave=lambda: self.control.reason_to_leave(run.id),
         )
 
     async def _renew(self, journal: Journal) -> None:
-        if await journal.renew():
-            self.cancel_here(journal.run_id)
+        asked = await journal.renew()
+        if asked.pause:
+            self.control.pause(journal.run_id)
+        if asked.cancel:
+            self.control.cancel(journal.run_id)
 
     async def _stopped(self, claimed: Claimed, journal: Journal, loop: AgentLoop | None) -> None:
         """Cancelled by a person, or because this process is going away."""
         worked = loop.worked_ms() if loop else 0
-        if claimed.run.id in self._cancelled:
+        if self.control.cancelled(claimed.run.id):
             await journal.cancelled(worked_ms=worked)
             self._ended("cancelled", claimed, loop)
         else:
@@ -245,8 +191,7 @@ class RunWorker:
 
     def _journal(self, claimed: Claimed) -> Journal:
         return Journal(
-            run_id=claimed.run.id,
-            agent_id=claimed.run.agent_id,
+            run=claimed.run,
             epoch=claimed.epoch,
             actor=f"agent:{claimed.work.agent_name}",
             lease_seconds=self.settings.lease_seconds,
@@ -254,6 +199,7 @@ class RunWorker:
             outbox=self.outbox,
             governance=self.governance,
             doorbell=self.doorbell,
+            family=self.family,
         )
 
 
@@ -265,15 +211,3 @@ def _failure(error: Exception) -> AtomError:
         return error
     log.error("execution.crashed", error_code="internal_error", exc_info=error)
     return InternalError("A bug of Atom ended this run.", hint="The log has the traceback under this run's id.")
-
-
-async def waiting_runs(session: AsyncSession) -> Sequence[UUID]:
-    """For the sweep."""
-    return await store.waiting_for_worker(session, limit=SWEEP_LIMIT)
-
-
-def cancel_by_text(worker: RunWorker, payload: str) -> None:
-    """What another process said by NOTIFY: the id of a run to stop, or nothing."""
-    run_id = parse_id(payload)
-    if run_id is not None:
-        worker.cancel_here(run_id)

@@ -4,6 +4,7 @@ from atom.infra.egress import EgressClient
 from atom.kit.clock import Clock
 from atom.settings import ToolSettings
 from atom.tools.calculate import calculate_tool
+from atom.tools.call_agent import call_agent_tool
 from atom.tools.clock import current_time_tool
 from atom.tools.files import delete_file_tool, list_files_tool, read_file_tool, write_file_tool
 from atom.tools.http import http_get_tool
@@ -21,4 +22,5 @@ def builtin_tools(settings: ToolSettings, *, clock: Clock, egress: EgressClient,
         http_get_tool(settings, egress),
         current_time_tool(clock),
         calculate_tool(),
+        call_agent_tool(),
     )

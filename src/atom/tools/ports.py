@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from atom.governance.models import Action
+from atom.tools.errors import ToolError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +28,27 @@ class ToolOutput:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+Delegate = Callable[[str, str], Awaitable[ToolOutput]]
+
+
+async def nobody(agent: str, _: str) -> ToolOutput:
+    """The `delegate` of a call that is part of no run."""
+    raise ToolError(f"agent: {agent!r} cannot be asked from here.", hint="Do it without that agent.")
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """Where a call happens. `workspace` is the agent's folder: the only files a tool may touch.
 
-    `idempotency_key` is the same for a repeated call of the same step.
+    `idempotency_key` is the same for a repeated call of the same step. `delegate(agent, task)` has another agent do a
+    task and gives its answer; the run is parked meanwhile, and the tool called again when the answer is there.
     """
 
     run_id: UUID
     agent_id: UUID
     workspace: Path
     idempotency_key: str
+    delegate: Delegate = nobody
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ class Server:
     def leave(self) -> None:
         """Begin to stop: not ready from now on, nothing new is begun. Harmless when it is called again."""
         self.atom.parts.health.drain()
-        self.atom.worker.drain()
+        self.atom.worker.control.drain()
         self._leaving.set()
 
     async def _live(self, listening: socket.socket | None, serving: asyncio.Task[None] | None) -> None:

@@ -1,0 +1,96 @@
+"""Claiming: which run this worker takes next, and everything it needs to work on it, in one short transaction."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from atom.agents.service import AgentService
+from atom.governance.decide import Trigger
+from atom.infra.db import Sessions, unit_of_work
+from atom.runs import store
+from atom.runs.loop import Work
+from atom.runs.models import Run
+from atom.runs.transcript import exchanges
+from atom.runs.transitions import claim
+from atom.runs.turns import Bounds, choose, to_ring
+from atom.settings import RunSettings
+
+HISTORY_RUNS = 20
+RUNG_AT_ONCE = 500
+TRIES = 5  # a run that somebody else changes at this moment is passed over
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A run this worker owns now, as it was found."""
+
+    run: Run
+    epoch: int
+    work: Work
+    first: bool
+
+
+@dataclass(slots=True)
+class Claims:
+    """`owner` names this process in the lease. Claims of the whole deployment take turns, so that bounds are exact."""
+
+    sessions: Sessions
+    agents: AgentService
+    settings: RunSettings
+    owner: str
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)  # one connection waits for its turn, not many
+
+    async def take(self) -> Claimed | None:
+        """The next run by `turns.choose`, or None when there is none that the bounds leave room for."""
+        async with self._one:
+            for _ in range(TRIES):
+                async with unit_of_work(self.sessions) as session:
+                    chosen = await self._next(session)
+                    if chosen is None:
+                        return None
+                    claimed = await self._claim(session, chosen)
+                if claimed is not None:
+                    return claimed
+        return None
+
+    async def to_ring(self, session: AsyncSession) -> Sequence[UUID]:
+        """For the sweep: runs that a worker could take now."""
+        return to_ring(await store.waiting(session, orphans=RUNG_AT_ONCE), self._bounds(), limit=RUNG_AT_ONCE)
+
+    async def _next(self, session: AsyncSession) -> UUID | None:
+        await store.take_turns(session)
+        return choose(await store.waiting(session, orphans=1), self._bounds())
+
+    def _bounds(self) -> Bounds:
+        return Bounds(self.settings.max_running, self.settings.max_running_per_agent)
+
+    async def _claim(self, session: AsyncSession, run_id: UUID) -> Claimed | None:
+        for run, state in await store.locked(session, [run_id], skip_locked=True):
+            taken = claim(state)
+            if taken is None:
+                return None
+            await store.take(session, run, taken, owner=self.owner, seconds=self.settings.lease_seconds)
+            run.crashes = taken.crashes
+            return Claimed(run, taken.epoch, await self._describe(session, run), run.started_at is None)
+        return None
+
+    async def _describe(self, session: AsyncSession, run: Run) -> Work:
+        version = await self.agents.at_version(session, run.agent_id, run.agent_version)
+        earlier = await store.in_conversation(session, run.conversation_id, before=run.id, limit=HISTORY_RUNS)
+        lineage = await store.lineage(session, run.id) if run.parent_id else ()
+        return Work(
+            run_id=run.id,
+            agent_id=run.agent_id,
+            agent_name=str(version.definition["name"]),
+            trigger=Trigger(run.trigger),
+            instructions=str(version.definition["instructions"]),
+            tools=tuple(version.definition["tools"]),
+            task=run.task,
+            files=tuple(run.files),
+            history=tuple(exchanges(run, earlier)),
+            worked_ms=run.worked_ms,
+            callers=tuple(agent_id for _, agent_id in lineage[1:]),
+        )

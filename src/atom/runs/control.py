@@ -1,0 +1,207 @@
+"""What people do with a run that goes on: cancel it, pause it, let it go on, decide what nobody else can know."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from atom.events.models import EventType
+from atom.events.service import Outbox
+from atom.governance.decide import Trigger
+from atom.governance.service import GovernanceService, Wish
+from atom.identity.models import Principal
+from atom.infra.db import after_commit
+from atom.kit.text import clean, clean_json, shorten
+from atom.runs import store
+from atom.runs.errors import ReviewAbortedError, ReviewInvalidError, ReviewStaleError, RunNotFoundError
+from atom.runs.family import Family
+from atom.runs.models import Run, RunStatus, Step
+from atom.runs.records import ToolRecord, tool_to_json
+from atom.runs.transitions import State, pause, resume, reviewed
+
+PAUSE_CHANNEL = "atom_pause"  # its payload is the run's id
+MAX_RESULT = 200_000
+MAX_NOTE = 2000
+
+
+class ReviewDecision(StrEnum):
+    """Of a call whose outcome nobody knows. `retry`: make it once more. `done`: it happened, with this result."""
+
+    RETRY = "retry"
+    DONE = "done"
+    ABORT = "abort"
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A person's word on the open call `step`. `result` goes with `done`: what the tool would have said."""
+
+    decision: ReviewDecision
+    step: str
+    result: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunControl:
+    """Each of these is one transaction of the caller, and safe to repeat. `pause_here` tells this process's worker."""
+
+    family: Family
+    governance: GovernanceService
+    outbox: Outbox
+    pause_here: Callable[[UUID], None]
+
+    async def cancel(self, session: AsyncSession, by: Principal, id_: UUID) -> None:
+        """A run that nobody works on ends here; a worker that has it stops and ends it. So do those it started."""
+        run, state = await self._locked(session, id_)
+        if state.status is RunStatus.CANCELLED:
+            return
+        descendants = await self.family.locked_descendants(session, id_)
+        ended = await self.family.cancel_one(session, run, state, by=by.actor)
+        for each, its_state in descendants:
+            await self.family.cancel_one(session, each, its_state, by=by.actor)
+        if ended:
+            await self.family.ended(session, run, RunStatus.CANCELLED, by=by.actor)
+
+    async def pause(self, session: AsyncSession, by: Principal, id_: UUID) -> None:
+        """A run that nobody works on is paused here; a worker that has it stops at its next step boundary."""
+        found = [await self._locked(session, id_), *await self.family.locked_descendants(session, id_)]
+        for run, state in found:
+            await self._pause_one(session, run, state, by=by.actor)
+
+    async def resume(self, session: AsyncSession, by: Principal, id_: UUID) -> None:
+        """Let a paused run go on, with those it started that were paused. Raises RunNotPausedError, RunEndedError."""
+        run, state = await self._locked(session, id_)
+        await self._resume_one(session, run, state, by=by.actor)
+        for each, its_state in await self.family.locked_descendants(session, id_):
+            if its_state.status is RunStatus.PAUSED or its_state.pause_requested:
+                await self._resume_one(session, each, its_state, by=by.actor)
+
+    async def open_call(self, session: AsyncSession, id_: UUID) -> Step | None:
+        """The call that a run in review waits for."""
+        return await store.open_call(session, id_)
+
+    async def review(self, session: AsyncSession, by: Principal, id_: UUID, word: Review) -> None:
+        """Decide a call of unknown outcome.
+
+        Raises RunNotInReviewError, ReviewStaleError when another call is open than the one that was decided on.
+        """
+        _check(word)
+        run, state = await self._locked(session, id_)
+        after = reviewed(state, abort=word.decision is ReviewDecision.ABORT)
+        step = await store.open_call(session, id_)
+        if step is None or step.key != word.step:
+            raise ReviewStaleError(
+                f"step: {word.step!r} is not the call that waits for a review.",
+                hint=f"It is {step.key!r}." if step else "Let the run go on.",
+                field="step",
+            )
+        await self._record(session, by, run, step, word)
+        match word.decision:
+            case ReviewDecision.ABORT:
+                await self._abort(session, by, run, after, step, note=word.note)
+            case ReviewDecision.DONE:
+                await self._done(session, by, run, after, step, result=word.result or "")
+            case ReviewDecision.RETRY:
+                await self._retry(session, by, run, after, step, note=word.note)
+
+    async def _locked(self, session: AsyncSession, id_: UUID) -> tuple[Run, State]:
+        """The run, locked, and the one above it before: see `family`."""
+        found = await store.get(session, id_)
+        if found is None:
+            raise RunNotFoundError(str(id_))
+        await self.family.hold_parent(session, found)
+        return (await store.locked(session, [id_]))[0]
+
+    async def _pause_one(self, session: AsyncSession, run: Run, state: State, *, by: str) -> None:
+        after = pause(state)
+        if after == state:
+            return
+        asked: dict[str, Any] = {"pause_requested_at": None, "pause_requested_by": by}
+        if after.pause_requested:
+            asked["pause_requested_at"] = func.now()
+        await store.put(session, run.id, after, asked)
+        if after.pause_requested:
+            await store.tell_workers(session, PAUSE_CHANNEL, str(run.id))
+            after_commit(session, lambda: self.pause_here(run.id))
+            return
+        await self.outbox.emit(session, EventType.RUN_PAUSED, actor=by, agent_id=run.agent_id, run_id=run.id, data={})
+
+    async def _resume_one(self, session: AsyncSession, run: Run, state: State, *, by: str) -> None:
+        after = resume(state)
+        if after == state:
+            return
+        if after.status is state.status:  # it had not stopped yet
+            await store.put(session, run.id, after, {"pause_requested_at": None})
+            return
+        await self.family.queue(session, run, after, by=by)
+
+    async def _record(self, session: AsyncSession, by: Principal, run: Run, step: Step, word: Review) -> None:
+        note = clean(word.note) if word.note else None
+        said = {"step": step.key, "tool": step.name, "decision": word.decision.value}
+        await self.governance.audit_review(
+            session, by.actor, _wish(run, step), decision=word.decision.value, data={"step": step.key, "note": note}
+        )
+        await self.outbox.emit(
+            session, EventType.REVIEW_DECIDED, actor=by.actor, agent_id=run.agent_id, run_id=run.id, data=said
+        )
+
+    async def _abort(
+        self, session: AsyncSession, by: Principal, run: Run, after: State, step: Step, *, note: str | None
+    ) -> None:
+        error = ReviewAbortedError(
+            f"{by.actor} ended the run: nobody knows whether {step.name} took effect." + (f" {note}" if note else "")
+        )
+        said = clean_json({"code": error.code, "message": error.message, "hint": "Look whether it did."})
+        await store.put(session, run.id, after, {"error": said})
+        await self.family.ended(session, run, RunStatus.FAILED, by=by.actor)
+        await self.outbox.emit(
+            session, EventType.RUN_FAILED, actor=by.actor, agent_id=run.agent_id, run_id=run.id, data={"error": said}
+        )
+
+    async def _done(
+        self, session: AsyncSession, by: Principal, run: Run, after: State, step: Step, *, result: str
+    ) -> None:
+        record = ToolRecord(clean(result), None, ())
+        document = tool_to_json(record) | {"reviewed_by": by.actor}
+        await store.finish_step(session, run.id, step.key, epoch=run.lease_epoch, result=document)
+        await self.family.queue(session, run, after, by=by.actor, tool_calls=Run.tool_calls + 1, crashes=0)
+        data = {"step": step.key, "tool": step.name, "ok": True, "code": None, "summary": shorten(record.content, 2000)}
+        await self.outbox.emit(
+            session, EventType.TOOL_FINISHED, actor=by.actor, agent_id=run.agent_id, run_id=run.id, data=data
+        )
+
+    async def _retry(
+        self, session: AsyncSession, by: Principal, run: Run, after: State, step: Step, *, note: str | None
+    ) -> None:
+        """The one more try passes the door again: this word is the approval that the door will find."""
+        await store.retried(session, run.id)
+        await self.governance.grant_once(
+            session, by.actor, _wish(run, step), step_key=step.key, note=clean(note) if note else None
+        )
+        await self.family.queue(session, run, after, by=by.actor)
+
+
+def _wish(run: Run, step: Step) -> Wish:
+    return Wish(run.agent_id, run.id, Trigger(run.trigger), step.name, step.request.get("arguments") or {})
+
+
+def _check(word: Review) -> None:
+    if word.decision is ReviewDecision.DONE and not (word.result or "").strip():
+        raise ReviewInvalidError(
+            "result: it is empty.", hint="Say what the call did: the agent goes on with it.", field="result"
+        )
+    if word.decision is not ReviewDecision.DONE and word.result is not None:
+        raise ReviewInvalidError(
+            f"result: {word.decision.value} takes none.", hint="It goes with `done`.", field="result"
+        )
+    if len(word.result or "") > MAX_RESULT:
+        raise ReviewInvalidError(
+            f"result: {len(word.result or '')} characters; at most {MAX_RESULT}.", hint="Shorten it.", field="result"
+        )
+    if len(word.note or "") > MAX_NOTE:
+        raise ReviewInvalidError(f"note: {len(word.note or '')} characters; at most {MAX_NOTE}.", field="note")
