@@ -15,11 +15,11 @@ from atom.runs.loop import Work
 from atom.runs.models import Run
 from atom.runs.transcript import exchanges
 from atom.runs.transitions import claim
-from atom.runs.turns import Bounds, choose, to_ring
+from atom.runs.turns import Bounds, choose, rooms
 from atom.settings import RunSettings
 
 HISTORY_RUNS = 20
-RUNG_AT_ONCE = 500
+RUNG_AT_ONCE = 200
 TRIES = 5  # a run that somebody else changes at this moment is passed over
 
 
@@ -58,7 +58,9 @@ class Claims:
 
     async def to_ring(self, session: AsyncSession) -> Sequence[UUID]:
         """For the sweep: runs that a worker could take now."""
-        return to_ring(await store.waiting(session, orphans=RUNG_AT_ONCE), self._bounds(), limit=RUNG_AT_ONCE)
+        waiting = await store.waiting(session, orphans=RUNG_AT_ONCE)
+        room = rooms(waiting, self._bounds())
+        return [*waiting.orphans, *await store.queued(session, room, limit=RUNG_AT_ONCE)]
 
     async def _next(self, session: AsyncSession) -> UUID | None:
         await store.take_turns(session)

@@ -1,6 +1,6 @@
 """SQL of runs, their journal and their conversations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -58,6 +58,13 @@ JOIN agent_execution e ON e.id = h.id
 JOIN agent a ON a.id = h.agent_id
 LEFT JOIN at_work w ON w.agent_id = h.agent_id
 LEFT JOIN agent_turn t ON t.agent_id = h.agent_id
+""")
+QUEUED = text("""
+SELECT e.id FROM unnest(cast(:agents AS uuid[]), cast(:rooms AS integer[])) AS wanted (agent_id, room)
+CROSS JOIN LATERAL (
+    SELECT id FROM agent_execution WHERE status = 'queued' AND agent_id = wanted.agent_id
+    ORDER BY priority DESC, id LIMIT wanted.room
+) e LIMIT :limit
 """)
 SERVED = text(
     "INSERT INTO agent_turn (agent_id, served_at) VALUES (:agent_id, clock_timestamp())"
@@ -179,6 +186,14 @@ async def waiting(session: AsyncSession, *, orphans: int) -> Waiting:
         else:
             heads.append(Head(row.id, row.agent_id, row.priority, row.waited, row.running, row.max_running, row.served))
     return Waiting(lost, heads, running)
+
+
+async def queued(session: AsyncSession, rooms: Mapping[UUID, int], *, limit: int) -> Sequence[UUID]:
+    """Queued runs of these agents, of each as many as it has room for."""
+    if not rooms:
+        return []
+    values = {"agents": list(rooms), "rooms": list(rooms.values()), "limit": limit}
+    return list((await session.scalars(QUEUED, values)).all())
 
 
 async def take(session: AsyncSession, run: Run, state: State, *, owner: str, seconds: float) -> None:

@@ -5,7 +5,7 @@ least at work; among those, the agent whose last turn is longest ago. Waiting ra
 for ever behind a stream of more urgent work.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -58,10 +58,10 @@ def eligible(waiting: Waiting, bounds: Bounds) -> list[Head]:
     return [head for head in waiting.heads if head.running < _limit(head, bounds)]
 
 
-def to_ring(waiting: Waiting, bounds: Bounds, *, limit: int) -> list[UUID]:
-    """For the sweep: what a worker could take now. Ringing for more would be noise."""
-    heads: Iterable[Head] = sorted(eligible(waiting, bounds), key=_order)
-    return [*waiting.orphans, *(head.run_id for head in heads)][:limit]
+def rooms(waiting: Waiting, bounds: Bounds) -> dict[UUID, int]:
+    """For the sweep: how many more runs each agent could begin now. Ringing for more would be noise."""
+    free = bounds.total - waiting.running
+    return {head.agent_id: min(free, _limit(head, bounds) - head.running) for head in eligible(waiting, bounds)}
 
 
 def effective(priority: int, waited: float) -> int:
