@@ -1,6 +1,6 @@
 """The journal of one run, as its present owner writes it: each write is one fenced transaction with its events."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from atom.events.service import Outbox
 from atom.governance.decide import Decision
 from atom.governance.models import Verdict
 from atom.governance.service import GovernanceService, Wish
-from atom.infra.db import Sessions, unit_of_work
+from atom.infra.db import Sessions, unit_of_work, with_retry
 from atom.kit.text import clean_json, shorten
 from atom.llm.ports import ToolCall
 from atom.runs import store
@@ -31,6 +31,7 @@ from atom.runs.transitions import CANCEL, COMPLETE, FAIL, GO_ON, HAND_OVER, PAUS
 
 EVENT_TEXT = 2000  # characters of a text that an event carries; the journal has the whole
 MAX_STEPS = 5000
+RECORD_ATTEMPTS = 10  # about 20 s, longer than a restart of the server; the heartbeat ends it when the lease is lost
 
 
 def reply_key(turn: int) -> str:
@@ -110,20 +111,23 @@ class Journal:
             "model": record.model,
             "provider": record.provider,
         }
-        async with unit_of_work(self.sessions) as session:
+        data = {
+            "step": key,
+            "attempt": record.attempt,
+            "text": record.text,
+            "tool_calls": result["tool_calls"],
+            "finish_reason": record.finish_reason.value,
+            "provider": record.provider,
+            "model": record.model,
+        }
+
+        async def write(session: AsyncSession) -> None:
             await self._write(session, counts)
             await store.add_step(session, self._step(key, StepKind.MODEL, record.model, {"turn": turn}, result))
             await store.add_llm_call(session, self._call(key, record, answered))
-            data = {
-                "step": key,
-                "attempt": record.attempt,
-                "text": record.text,
-                "tool_calls": result["tool_calls"],
-                "finish_reason": record.finish_reason.value,
-                "provider": record.provider,
-                "model": record.model,
-            }
             await self._emit(session, EventType.MODEL_REPLIED, clean_json(data))
+
+        await self._record(key, write)
 
     async def model_failed(self, turn: int, chosen: ChosenModel, error: AtomError, seconds: float) -> None:
         async with unit_of_work(self.sessions) as session:
@@ -165,10 +169,13 @@ class Journal:
 
     async def called(self, key: str, tool: str, record: ToolRecord) -> None:
         """The end of a call that `authorize` put on record."""
-        async with unit_of_work(self.sessions) as session:
+
+        async def write(session: AsyncSession) -> None:
             await self._write(session, {"tool_calls": Run.tool_calls + 1, "crashes": 0})
             await store.finish_step(session, self.run_id, key, epoch=self.epoch, result=tool_to_json(record))
             await self._tool_finished(session, key, tool, record)
+
+        await self._record(key, write)
 
     async def refused(self, key: str, call: ToolCall, record: ToolRecord, *, again: bool) -> None:
         """A call that never began: denied, unknown, or with arguments that do not fit. `again`: nor once more."""
@@ -236,6 +243,20 @@ class Journal:
             values = {"worked_ms": Run.worked_ms + worked_ms}
             await self._make(session, HAND_OVER, values)
             await self.doorbell.ring(session, Topic.RUN, [self.run_id])
+
+    async def _record(self, key: str, write: Callable[[AsyncSession], Awaitable[None]]) -> None:
+        """What was paid for or took effect is held on to while the database is away: lost, it would be paid again, or a
+        person would have to find out. A commit whose reply was lost is found on the next try."""
+        again = False
+
+        async def once() -> None:
+            nonlocal again
+            async with unit_of_work(self.sessions) as session:
+                if not (again and await store.is_done(session, self.run_id, key)):
+                    again = True
+                    await write(session)
+
+        await with_retry(once, attempts=RECORD_ATTEMPTS)
 
     async def _write(self, session: AsyncSession, values: dict[str, Any]) -> None:
         await self._make(session, GO_ON, values)

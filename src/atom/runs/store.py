@@ -252,6 +252,11 @@ async def child(session: AsyncSession, parent: UUID, step: str) -> Run | None:
     return (await session.scalars(query.execution_options(populate_existing=True))).one_or_none()
 
 
+async def is_done(session: AsyncSession, id_: UUID, key: str) -> bool:
+    query = select(Step.status).where(Step.execution_id == id_, Step.key == key)
+    return await session.scalar(query) == StepStatus.DONE
+
+
 async def open_call(session: AsyncSession, id_: UUID) -> Step | None:
     """The call that began and has no recorded end."""
     query = select(Step).where(Step.execution_id == id_, Step.status == StepStatus.STARTED).order_by(Step.step_no)
