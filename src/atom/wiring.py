@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter
@@ -131,65 +131,89 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         "atom_websocket_dropped_total", "Items a slow viewer's queue had no room for.", ["kind"], registry=base.registry
     )
     hub = FeedHub(reader, base.stamped, dropped)
-    local = LocalControl()
-    family = Family(agents, governance, base.outbox, base.doorbell, settings.runs, local.cancel)
-    claims = Claims(base.sessions, agents, settings.runs, owner_name())
-    worker = RunWorker(
-        sessions=base.sessions,
-        claims=claims,
-        governance=governance,
-        outbox=base.outbox,
-        doorbell=base.doorbell,
-        family=family,
-        models=LlmModels(llm),
-        registry=tools,
-        deltas=hub,
-        workspaces=workspaces,
-        settings=settings.runs,
-        llm=settings.llm,
-        metrics=run_metrics(base.registry),
-        control=local,
-    )
-    runs = RunService(
-        agents=agents,
-        outbox=base.outbox,
-        doorbell=base.doorbell,
-        workspaces=workspaces,
-        settings=settings.runs,
-        check_model=llm.choose,
-    )
-    control = RunControl(family, governance, base.outbox, local.pause)
-    approvals = ApprovalService(base.outbox, RunWaking(family))
+    work = _running(settings, base, Using(agents, governance, llm, tools, hub, workspaces))
+    approvals = ApprovalService(base.outbox, RunWaking(work.family))
     jobs = JobService(base.doorbell)
     handlers = {INDEX_JOB: index_handler(search, workspaces)}
     health = HealthService(
         standard_checks(base.probes, base.outage, settings.redis, llm.choose), __version__, base.clock
     )
     parts = Parts(
-        base, guard, identity, agents, runs, control, approvals, jobs, workspaces, llm, tools, search, hub, health
-    )
+        base, guard, identity, agents, work.runs, work.control, approvals, jobs, workspaces, llm, tools, search, hub,
+        health,
+    )  # fmt: skip
     return Atom(
         settings=settings,
         parts=parts,
-        worker=worker,
-        job_runner=JobRunner(base.sessions, handlers, claims.owner, settings.runs.lease_seconds),
+        worker=work.worker,
+        job_runner=JobRunner(base.sessions, handlers, work.claims.owner, settings.runs.lease_seconds),
         sequencer=Sequencer(base.sessions, base.outbox.written, base.stamped),
-        listener=Listener(
-            libpq(direct),
-            {
-                CHANNEL: lambda _: base.stamped.set(),
-                CANCEL_CHANNEL: local.hear_cancel,
-                PAUSE_CHANNEL: local.hear_pause,
-            },
-        ),
+        listener=Listener(libpq(direct), {CHANNEL: lambda _: base.stamped.set(), **work.heard}),
         sweep=Sweep(
             base.sessions,
             base.doorbell,
-            {Topic.RUN: claims.to_ring, Topic.JOB: waiting_jobs},
+            {Topic.RUN: work.claims.to_ring, Topic.JOB: waiting_jobs},
             settings.runs.sweep_seconds,
             (approvals.expire_due,),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Using:
+    """What runs are worked on with."""
+
+    agents: AgentService
+    governance: GovernanceService
+    llm: LlmService
+    tools: ToolRegistry
+    hub: FeedHub
+    workspaces: Workspaces
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Everything about runs. `heard`: what other processes say by NOTIFY."""
+
+    worker: RunWorker
+    claims: Claims
+    family: Family
+    runs: RunService
+    control: RunControl
+    heard: Mapping[str, Callable[[str], None]]
+
+
+def _running(settings: Settings, base: Foundation, using: Using) -> Running:
+    local = LocalControl()
+    family = Family(using.agents, using.governance, base.outbox, base.doorbell, settings.runs, local.cancel)
+    claims = Claims(base.sessions, using.agents, settings.runs, owner_name())
+    worker = RunWorker(
+        sessions=base.sessions,
+        claims=claims,
+        governance=using.governance,
+        outbox=base.outbox,
+        doorbell=base.doorbell,
+        family=family,
+        models=LlmModels(using.llm),
+        registry=using.tools,
+        deltas=using.hub,
+        workspaces=using.workspaces,
+        settings=settings.runs,
+        llm=settings.llm,
+        metrics=run_metrics(base.registry),
+        control=local,
+    )
+    runs = RunService(
+        agents=using.agents,
+        outbox=base.outbox,
+        doorbell=base.doorbell,
+        workspaces=using.workspaces,
+        settings=settings.runs,
+        check_model=using.llm.choose,
+    )
+    control = RunControl(family, using.governance, base.outbox, local.pause)
+    heard = {CANCEL_CHANNEL: local.hear_cancel, PAUSE_CHANNEL: local.hear_pause}
+    return Running(worker, claims, family, runs, control, heard)
 
 
 def owner_name() -> str:

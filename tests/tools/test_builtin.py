@@ -27,7 +27,8 @@ TOOLS = builtin_tools(SETTINGS, clock=FrozenClock(), egress=tool_egress(SETTINGS
 
 def test_set_is_exactly_the_built_in_tools() -> None:
     assert ToolRegistry(TOOLS).names == (
-        "calculate", "current_time", "delete_file", "http_get", "list_files", "read_file", "search_text", "write_file",
+        "calculate", "call_agent", "current_time", "delete_file", "http_get", "list_files", "read_file", "search_text",
+        "write_file",
     )  # fmt: skip
 
 

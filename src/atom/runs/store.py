@@ -30,7 +30,7 @@ MAX_HEADS = 5000  # agents with queued work, times priorities
 MAX_FAMILY = 1000
 # A worker that is stopped in the middle of a claim must not keep the others from theirs for long.
 TAKE_TURNS = text(
-    f"SELECT set_config('idle_in_transaction_session_timeout', '3000', true), pg_advisory_xact_lock({CLAIM_LOCK})"
+    "SELECT set_config('idle_in_transaction_session_timeout', '3000', true), pg_advisory_xact_lock(:lock)"
 )
 WAITING = text("""
 WITH RECURSIVE head AS (
@@ -171,7 +171,7 @@ async def steps(session: AsyncSession, id_: UUID, *, after: int = 0, limit: int)
 
 async def take_turns(session: AsyncSession) -> None:
     """From here to the end of the transaction nobody else of the deployment claims a run."""
-    await session.execute(TAKE_TURNS)
+    await session.execute(TAKE_TURNS, {"lock": CLAIM_LOCK})
 
 
 async def waiting(session: AsyncSession, *, orphans: int) -> Waiting:
