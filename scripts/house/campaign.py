@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / "build" / "campaign" / "state.json"
+MORE = {"CRASH_POINTS": "all", "CANCELLATIONS": "1000"}  # volumes of tests that are not property tests
 FILE_TIMEOUT = 7200  # seconds for one test file
 
 
@@ -48,9 +49,12 @@ def load() -> Campaign | None:
 
 
 def property_tests(root: Path) -> list[str]:
-    """Test files that use hypothesis."""
+    """Test files that use hypothesis, and those that take more points in a campaign."""
+    signs = ("from hypothesis", *MORE)
     found = [
-        path for path in sorted((root / "tests").rglob("test_*.py")) if "from hypothesis" in path.read_text("utf-8")
+        path
+        for path in sorted((root / "tests").rglob("test_*.py"))
+        if any(sign in path.read_text("utf-8") for sign in signs)
     ]
     return [path.relative_to(root).as_posix() for path in found]
 
@@ -70,7 +74,7 @@ def begin(files: list[str], options: argparse.Namespace) -> Campaign:
 def run(file: str, campaign: Campaign) -> Outcome:
     command = [sys.executable, "-m", "pytest", file, "-p", "scripts.house.campaign_profile", "--timeout=0"]
     command += ["--hypothesis-profile=volume", f"--hypothesis-seed={campaign.seed}"]
-    environment = {**os.environ, "CAMPAIGN_EXAMPLES": str(campaign.examples)}
+    environment = {**os.environ, **MORE, "CAMPAIGN_EXAMPLES": str(campaign.examples)}
     begun = time.monotonic()
     done = subprocess.run(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, timeout=FILE_TIMEOUT, check=False
