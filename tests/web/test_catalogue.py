@@ -12,7 +12,8 @@ from atom.web.testing import RunningAtom, running_atom, settings_for_tests
 TOOLS = {
     "list_files": (1, "read", False), "read_file": (1, "read", False), "search_text": (1, "read", False),
     "current_time": (1, "read", False), "calculate": (1, "read", False), "http_get": (3, "read", True),
-    "write_file": (3, "effect", False), "delete_file": (4, "irreversible", False),
+    "call_agent": (2, "idempotent", False), "write_file": (3, "effect", False),
+    "delete_file": (4, "irreversible", False),
 }  # fmt: skip
 
 
