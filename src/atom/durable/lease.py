@@ -5,11 +5,12 @@ row once another has claimed, so that a worker that was away too long can never 
 """
 
 from datetime import datetime
+from functools import cache
 from typing import Any, cast
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter
-from sqlalchemy import ColumnElement, CursorResult, and_, func, or_, update
+from sqlalchemy import ColumnElement, CursorResult, Float, Table, Update, bindparam, func, inspect, or_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -63,15 +64,33 @@ async def claim(
     return cast(int | None, await session.scalar(statement))
 
 
+@cache
+def _owned(rows: Table) -> Update:
+    """The row, if it is still this owner's. Built once for a table: every step writes it."""
+    mine = (rows.c.id == bindparam("of_row"), rows.c.lease_epoch == bindparam("of_epoch"))
+    return update(rows).where(*mine, rows.c.lease_owner.is_not(None))
+
+
+@cache
+def _renewal(rows: Table) -> Update:
+    seconds: ColumnElement[float] = bindparam("for_seconds", type_=Float)
+    return _owned(rows).values(lease_expires_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds))
+
+
 async def write(
     session: AsyncSession, table: type[Leased], id_: UUID, *, epoch: int, seconds: float | None, values: dict[str, Any]
 ) -> None:
     """Write `values` as owner of `epoch` and extend the lease by `seconds`; None releases it. Raises FencedError."""
-    lease: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
-    if seconds is not None:
-        lease = {"lease_expires_at": _until(seconds)}
-    statement = update(table).where(and_(table.id == id_, table.lease_epoch == epoch, table.lease_owner.is_not(None)))
-    result = cast(CursorResult[Any], await session.execute(statement.values(**lease, **values)))
+    rows: Table = inspect(table).local_table
+    bound: dict[str, Any] = {"of_row": id_, "of_epoch": epoch}
+    if seconds is None:
+        statement = _owned(rows).values(lease_owner=None, lease_expires_at=None, **values)
+    else:
+        bound["for_seconds"] = seconds
+        statement = _renewal(rows)
+        if values:
+            statement = statement.values(**values)
+    result = cast(CursorResult[Any], await session.execute(statement, bound))
     if result.rowcount != 1:
         raise FencedError("Another worker has taken this over; this write was refused.", epoch=epoch)
 

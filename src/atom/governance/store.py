@@ -4,16 +4,19 @@ from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import CursorResult, func, insert, select, update
+from sqlalchemy import CursorResult, Table, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.agents.models import Agent
 from atom.governance.tables import Approval, ApprovalStatus, AuditEntry
 from atom.kit.ids import new_id
 
+AUDIT = insert(cast(Table, AuditEntry.__table__))
+
 
 async def audit(session: AsyncSession, values: dict[str, Any]) -> None:
-    await session.execute(insert(AuditEntry).values(id=new_id(), at=func.now(), **values))
+    """`at` is the database's time."""
+    await session.execute(AUDIT, {"id": new_id(), **values})
 
 
 async def add_approval(session: AsyncSession, values: dict[str, Any], *, seconds: float) -> UUID:

@@ -1,10 +1,10 @@
 """SQL of runs, their journal and their conversations."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import Table, bindparam, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,6 +25,21 @@ from atom.runs.transitions import State
 from atom.runs.turns import Head, Waiting
 
 AS_FOUND = {"synchronize_session": False}  # objects that were read stay as they were read
+# Statements of every step are built once: building one costs more than running it.
+STEPS = cast(Table, Step.__table__)
+NEXT_NUMBER = (
+    select(func.coalesce(func.max(STEPS.c.step_no), 0) + 1)
+    .where(STEPS.c.execution_id == bindparam("of_run"))
+    .scalar_subquery()
+)
+STEP_BEGUN = insert(STEPS).values(step_no=NEXT_NUMBER)
+STEP_DONE = insert(STEPS).values(step_no=NEXT_NUMBER, ended_at=func.now())
+STEP_FINISHED = (
+    update(STEPS)
+    .where(STEPS.c.execution_id == bindparam("of_run"), STEPS.c.key == bindparam("of_key"))
+    .values(status=bindparam("status"), epoch=bindparam("epoch"), result=bindparam("result"), ended_at=func.now())
+)
+ADD_CALL = insert(cast(Table, LlmCall.__table__))
 CLAIM_LOCK = 0x41544F4D_0004
 MAX_HEADS = 5000  # agents with queued work, times priorities
 MAX_FAMILY = 1000
@@ -212,24 +227,17 @@ async def take(session: AsyncSession, run: Run, state: State, *, owner: str, sec
 
 async def add_step(session: AsyncSession, values: dict[str, Any]) -> None:
     """A new row of the journal, numbered after the last. The run's row is locked by the caller's fenced write."""
-    number = (
-        select(func.coalesce(func.max(Step.step_no), 0) + 1)
-        .where(Step.execution_id == values["execution_id"])
-        .scalar_subquery()
-    )
-    await session.execute(insert(Step).values(step_no=number, started_at=func.now(), **values))
+    statement = STEP_BEGUN if values.get("result") is None else STEP_DONE
+    await session.execute(statement, {"of_run": values["execution_id"], **values})
 
 
 async def finish_step(session: AsyncSession, run_id: UUID, key: str, *, epoch: int, result: dict[str, Any]) -> None:
-    await session.execute(
-        update(Step)
-        .where(Step.execution_id == run_id, Step.key == key)
-        .values(status=StepStatus.DONE.value, epoch=epoch, result=result, ended_at=func.now())
-    )
+    values = {"of_run": run_id, "of_key": key, "status": StepStatus.DONE.value, "epoch": epoch, "result": result}
+    await session.execute(STEP_FINISHED, values)
 
 
 async def add_llm_call(session: AsyncSession, values: dict[str, Any]) -> None:
-    await session.execute(insert(LlmCall).values(id=new_id(), at=func.now(), **values))
+    await session.execute(ADD_CALL, {"id": new_id(), **values})
 
 
 async def wake(session: AsyncSession, id_: UUID, state: State, values: dict[str, Any]) -> None:

@@ -187,7 +187,9 @@ class Server:
 
     def _start_tasks(self) -> None:
         atom = self.atom
-        support = {"sequencer": atom.sequencer.run, "listener": atom.listener.run, "feed": atom.parts.hub.run}
+        support = {"sequencer": atom.sequencer.run, "listener": atom.listener.run}
+        if ServerRole.WEB in self.roles:  # only who has viewers reads what they are to be shown
+            support["feed"] = atom.parts.hub.run
         self._support += [self._spawn(name, task, self._stop) for name, task in support.items()]
         if ServerRole.WORKER in self.roles:
             work = {"sweep": atom.sweep.run, "queue": self._answer_rings}
