@@ -38,6 +38,7 @@ def test_it_names_every_way_in(operations: list[tuple[str, str, dict[str, Any]]]
         "post /api/agents/{agent}/pause", "post /api/agents/{agent}/resume", "post /api/agents/{agent}/retire",
         "get /api/agents/{agent}/versions", "post /api/agents/{agent}/files", "post /api/agents/{agent}/runs",
         "post /api/agents/{agent}/index", "get /api/runs", "get /api/runs/{run_id}", "get /api/runs/{run_id}/steps",
+        "get /api/runs/{run_id}/artefacts", "get /api/runs/{run_id}/artefacts/{path}",
         "post /api/runs/{run_id}/pause", "post /api/runs/{run_id}/resume", "post /api/runs/{run_id}/retry",
         "post /api/runs/{run_id}/review", "get /api/runs/{run_id}/events",
         "post /api/runs/{run_id}/cancel", "get /api/conversations/{conversation_id}",

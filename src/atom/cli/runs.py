@@ -1,5 +1,6 @@
 """`atom runs`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -127,6 +128,44 @@ def review(
             _print_review(out, run)
             return
         _tell(out, atom.call(atom.client.runs.review(run_id, run.review.step, decisions[0], result=done, note=note)))
+
+
+@app.command(epilog=example("atom runs artefacts 0199f1c2-..."))
+def artefacts(run_id: RunArgument, *, limit: Limit = 50, after: After = None, as_json: Json = False) -> None:
+    """List the files that a run left in its workspace."""
+    out = Output.open(as_json)
+    with connect() as atom:
+        page = atom.call(atom.client.runs.artefacts(run_id).page(limit, after=after))
+    if as_json:
+        out.json(page.plain())
+        return
+    rows = ((one.path, one.bytes, one.step, moment(one.written_at), one.sha256) for one in page.items)
+    out.table(("path", "bytes", "step", "written", "sha256"), rows)
+    if page.next:
+        out.note(f"More: --after {page.next}")
+
+
+@app.command(epilog=example("atom runs download 0199f1c2-... report.md --output report.md"))
+def download(
+    run_id: RunArgument,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Path as `atom runs artefacts` lists it.")],
+    *,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Where to; default: its name.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Fetch a file that a run left, if it still is as the run left it."""
+    target = output or Path(Path(path).name)
+    if target.exists() and not force:
+        raise InvalidError(f"{target} is there already.", hint="--output names another place, --force replaces it.")
+    with connect() as atom:
+        content = atom.call(atom.client.runs.download(run_id, path))
+    try:
+        target.write_bytes(content)
+    except OSError as error:
+        raise InvalidError(f"{target} cannot be written: {error.strerror}.", hint="Name another --output.") from error
+    Output.open(as_json=False).line(f"{target}: {len(content)} bytes")
 
 
 def _print_review(out: Output, run: Run) -> None:

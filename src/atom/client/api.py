@@ -13,6 +13,7 @@ from atom.client.models import (
     Agent,
     AgentVersion,
     Approval,
+    Artefact,
     Conversation,
     Event,
     Health,
@@ -139,6 +140,15 @@ class Runs:
 
     def steps(self, run_id: str) -> Listing[Step]:
         return Listing(self.transport, Page[Step], f"{_run(run_id)}/steps")
+
+    def artefacts(self, run_id: str) -> Listing[Artefact]:
+        """Files that the run left in its workspace, by path."""
+        return Listing(self.transport, Page[Artefact], f"{_run(run_id)}/artefacts")
+
+    async def download(self, run_id: str, path: str) -> bytes:
+        """The bytes of an artefact, if it still is as the run left it."""
+        where = "/".join(segment(part) for part in path.split("/"))
+        return await self.transport.exchange("GET", f"{_run(run_id)}/artefacts/{where}")
 
     async def cancel(self, run_id: str) -> Run:
         return await self.transport.ask(Run, "POST", f"{_run(run_id)}/cancel")

@@ -128,6 +128,16 @@ class Run(Wire):
         return self.status in ENDED
 
 
+class Artefact(Wire):
+    """A file that a run left in its workspace."""
+
+    path: str
+    bytes: int
+    sha256: str
+    step: str = ""
+    written_at: At | None = None
+
+
 class Step(Wire):
     no: int
     key: str

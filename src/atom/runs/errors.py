@@ -54,6 +54,16 @@ class ReviewInvalidError(InvalidError):
     code = "review_invalid"
 
 
+class ArtefactNotFoundError(NotFoundError):
+    code = "artefact_not_found"
+
+
+class ArtefactChangedError(ConflictError):
+    """The file in the workspace is not what the run left there."""
+
+    code = "artefact_changed"
+
+
 class AgentNotActiveError(ConflictError):
     code = "agent_not_active"
 

@@ -1,7 +1,7 @@
 """The journal of one run, as its present owner writes it: each write is one fenced transaction with its events."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from atom.infra.db import Sessions, unit_of_work, with_retry
 from atom.kit.text import clean_json, shorten
 from atom.llm.ports import ToolCall
 from atom.runs import store
+from atom.runs.artefacts import Written
 from atom.runs.family import Family
 from atom.runs.models import Run, RunStatus, Step, StepKind, StepStatus, WaitReason
 from atom.runs.plan import Place
@@ -167,12 +168,15 @@ class Journal:
         async with unit_of_work(self.sessions) as session:
             await self._write(session, {})
 
-    async def called(self, key: str, tool: str, record: ToolRecord) -> None:
-        """The end of a call that `authorize` put on record."""
+    async def called(self, key: str, tool: str, record: ToolRecord, written: Sequence[Written] = ()) -> None:
+        """The end of a call that `authorize` put on record, with the files that it wrote."""
+        rows = [{"execution_id": self.run_id, "step_key": key, **asdict(file)} for file in written]
 
         async def write(session: AsyncSession) -> None:
             await self._write(session, {"tool_calls": Run.tool_calls + 1, "crashes": 0})
             await store.finish_step(session, self.run_id, key, epoch=self.epoch, result=tool_to_json(record))
+            if rows:
+                await store.add_artefacts(session, rows)
             await self._tool_finished(session, key, tool, record)
 
         await self._record(key, write)

@@ -18,6 +18,7 @@ from atom.governance.service import Wish
 from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError
 from atom.llm.errors import ModelError
 from atom.llm.ports import ChatRequest, FinishReason, ToolCall
+from atom.runs.artefacts import Written, describe
 from atom.runs.errors import ParkedError, ToolCallLimitError, WallTimeError
 from atom.runs.journal import MAX_STEPS, Journal, call_key, reply_key
 from atom.runs.limits import breach, spent
@@ -188,10 +189,13 @@ class AgentLoop:
             idempotency_key=f"{self.work.run_id}:{key}",
             delegate=partial(self._delegate, key),
         )
+        written: tuple[Written, ...] = ()
         try:
             async with asyncio.timeout(min(tool.timeout, self._seconds_left())):
                 output = await tool.run(arguments, context)
             record = ToolRecord(output.content, None, output.sources)
+            if output.files:
+                written = await asyncio.to_thread(describe, self.workspace, output.files)
         except NO_RESULT:
             raise
         except ToolError as error:
@@ -202,7 +206,7 @@ class AgentLoop:
             record = ToolRecord(f"Error: {error}", error.code, ())
         if record.code is not None:
             log.warning("execution.tool_failed", tool=tool.name, error_code=record.code, run_id=str(self.work.run_id))
-        await self.journal.called(key, tool.name, record)
+        await self.journal.called(key, tool.name, record, written)
         return record
 
     async def _delegate(self, key: str, agent: str, task: str) -> ToolOutput:

@@ -148,6 +148,19 @@ class Step(Base):
     ended_at: Mapped[datetime | None]
 
 
+class Artefact(Base):
+    """A file that a call of the run wrote, as it was then. `path` is relative to the workspace, `sha256` in hex."""
+
+    __tablename__ = "run_artefact"
+
+    execution_id: Mapped[UUID] = mapped_column(ForeignKey("agent_execution.id"), primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    bytes: Mapped[BigInt]
+    sha256: Mapped[str]
+    step_key: Mapped[str]
+    written_at: Mapped[datetime]
+
+
 class LlmCall(Base):
     """One call of a provider: who answered, what it used, how long it took."""
 

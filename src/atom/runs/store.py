@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from atom.agents.models import Agent
 from atom.kit.ids import new_id
 from atom.runs.models import (
+    Artefact,
     Conversation,
     IdempotencyKey,
     LlmCall,
@@ -286,6 +287,24 @@ async def begin_again(session: AsyncSession, id_: UUID, key: str, *, epoch: int)
         .where(Step.execution_id == id_, Step.key == key)
         .values(status=StepStatus.STARTED.value, epoch=epoch)
     )
+
+
+async def add_artefacts(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
+    """A file that is written again is as it was written last."""
+    statement = pg_insert(Artefact).values(list(rows))
+    columns = {name: statement.excluded[name] for name in ("bytes", "sha256", "step_key")} | {"written_at": func.now()}
+    await session.execute(statement.on_conflict_do_update(index_elements=["execution_id", "path"], set_=columns))
+
+
+async def artefacts(session: AsyncSession, id_: UUID, *, after: str | None, limit: int) -> Sequence[Artefact]:
+    query = select(Artefact).where(Artefact.execution_id == id_).order_by(Artefact.path).limit(limit)
+    if after is not None:
+        query = query.where(Artefact.path > after)
+    return (await session.scalars(query)).all()
+
+
+async def artefact(session: AsyncSession, id_: UUID, path: str) -> Artefact | None:
+    return await session.get(Artefact, (id_, path), populate_existing=True)
 
 
 async def tell_workers(session: AsyncSession, channel: str, payload: str) -> None:

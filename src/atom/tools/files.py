@@ -9,7 +9,7 @@ from atom.settings import ToolSettings
 from atom.tools.errors import ToolArgumentsError, ToolError
 from atom.tools.ports import Tool, ToolContext, ToolOutput
 from atom.tools.text import BinaryContentError, Decoded, decode_text, number_lines, split_lines
-from atom.tools.workspace import MAX_PATH_CHARS, Workspace
+from atom.tools.workspace import MAX_PATH_CHARS, Workspace, plain_path
 from atom.tools.workspace_walk import FoundFile, Walk, check_pattern, matches, walk
 
 MAX_LISTED = 500
@@ -99,7 +99,8 @@ def write_file_tool(settings: ToolSettings) -> Tool:
             )
         created = await asyncio.to_thread(Workspace(context.workspace).write, path, content)
         done = "Created" if created else "Replaced"
-        return ToolOutput(f"{done} {path}: {len(content)} bytes.", data={"bytes": len(content), "created": created})
+        data = {"bytes": len(content), "created": created}
+        return ToolOutput(f"{done} {path}: {len(content)} bytes.", data=data, files=(plain_path(path),))
 
     return Tool(
         action=Action("write_file", Risk.HIGH, EffectClass.EFFECT),

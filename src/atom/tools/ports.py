@@ -21,11 +21,13 @@ class SourceLine:
 
 @dataclass(frozen=True, slots=True)
 class ToolOutput:
-    """What a tool answers. `content` goes to the model (bounded by the tool); `sources` are the lines it showed."""
+    """What a tool answers. `content` goes to the model (bounded by the tool); `sources` are the lines it showed, and
+    `files` the paths in the workspace that it wrote."""
 
     content: str
     sources: tuple[SourceLine, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
 
 Delegate = Callable[[str, str], Awaitable[ToolOutput]]

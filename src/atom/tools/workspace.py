@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 from atom.errors import AtomError, UnavailableError
@@ -66,6 +67,11 @@ def split_path(path: str) -> tuple[str, ...]:
     return parts
 
 
+def plain_path(path: str) -> str:
+    """One spelling for one file: `./a//b` is `a/b`."""
+    return "/".join(split_path(path))
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """One agent's folder. All methods block: call them in a thread."""
@@ -83,6 +89,14 @@ class Workspace:
                 f"path: {path!r} has {size} bytes; at most {limit} are read.", hint="search_text finds lines in it."
             )
         return content
+
+    @contextmanager
+    def opened(self, path: str) -> Iterator[BufferedReader]:
+        """A regular file, open for reading from its beginning."""
+        with self._at(path) as (folder, name):
+            descriptor = _open_regular(name, folder, path)
+        with os.fdopen(descriptor, "rb") as file:
+            yield file
 
     def write(self, path: str, content: bytes) -> bool:
         """Put `content` at `path`, wholly or not at all, making folders as needed. True when the file is new."""

@@ -13,6 +13,8 @@ from atom.identity.models import Permission
 from atom.llm import api as llm_api
 from atom.ops import api as ops_api
 from atom.runs import api as runs_api
+from atom.runs.artefacts import ArtefactService
+from atom.runs.artefacts_api import artefact_routes
 from atom.settings import Settings
 from atom.tools import api as tools_api
 from atom.wiring import Parts
@@ -28,6 +30,7 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         agents_api.routes(parts.agents, base.sessions, guard),
         runs_api.routes(parts.runs, parts.control, base.sessions, guard),
         runs_api.control_routes(parts.runs, parts.control, base.sessions, guard),
+        artefact_routes(ArtefactService(parts.workspaces), base.sessions, guard),
         runs_api.file_routes(parts.agents, parts.workspaces, base.sessions, guard),
         runs_api.index_routes(parts.agents, parts.jobs, base.sessions, guard),
         governance_api.routes(parts.approvals, base.sessions, guard),
