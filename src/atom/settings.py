@@ -181,6 +181,22 @@ class RunSettings(Group):
     max_task_chars: int = Field(default=100_000, ge=100, le=2_000_000, description="Longest task, in characters.")
 
 
+class WorkspaceSettings(Group):
+    url: str = Field(
+        default="",
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?)?$",
+        description="s3://bucket/prefix, for several hosts that share the agents' files. Unset: a folder of home.",
+    )
+    endpoint: str = Field(
+        default="", pattern=r"^(https?://\S+)?$", description="The bucket's service, when it is not Amazon's."
+    )
+    region: str = Field(default="us-east-1", description="Region of the bucket.")
+    access_key_id: str = Field(default="", description="Unset: what the environment of the process provides.")
+    secret_access_key: SecretStr | None = Field(default=None, description="Belongs to access_key_id.")
+    max_files: int = Field(default=10_000, ge=1, le=100_000, description="Most files of one agent's workspace.")
+    max_bytes: int = Field(default=2_000_000_000, ge=1_000, description="Most bytes of one agent's workspace.")
+
+
 class ToolSettings(Group):
     http_allow: Names = Field(
         default=(),
@@ -209,6 +225,7 @@ class Settings(Group):
     logging: LoggingSettings = LoggingSettings()
     llm: LlmSettings = LlmSettings()
     runs: RunSettings = RunSettings()
+    workspaces: WorkspaceSettings = WorkspaceSettings()
     tools: ToolSettings = ToolSettings()
 
 

@@ -34,16 +34,18 @@ from atom.llm.service import Factory, LlmService, adapter_factories
 from atom.ops.checks import PROBE_POOL, standard_checks
 from atom.ops.health import HealthService
 from atom.retrieval.workspace import WorkspaceSearch, workspace_search
+from atom.runs.adapters.bucket_workspaces import bucket_workspaces
 from atom.runs.asking import LlmModels
 from atom.runs.claims import Claims
 from atom.runs.control import PAUSE_CHANNEL, RunControl
 from atom.runs.family import CANCEL_CHANNEL, Family
 from atom.runs.indexing import INDEX_JOB, index_handler
 from atom.runs.local_control import LocalControl
+from atom.runs.ports import Workspaces
 from atom.runs.service import RunService
 from atom.runs.waking import RunWaking
 from atom.runs.worker import RunWorker, run_metrics
-from atom.runs.workspaces import Workspaces
+from atom.runs.workspaces import LocalWorkspaces
 from atom.settings import Provider, Settings
 from atom.tools.builtin import builtin_tools
 from atom.tools.http import tool_egress
@@ -125,7 +127,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     tools = ToolRegistry(builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=search_text))
     agents = AgentService(base.outbox, frozenset(tools.names), llm.choose)
     governance = GovernanceService(agents, {name: tools.get(name).action for name in tools.names})
-    workspaces = Workspaces(settings.home / "workspaces", settings.web.max_upload_bytes)
+    workspaces = open_workspaces(settings)
     reader = base.reader
     dropped = Counter(
         "atom_websocket_dropped_total", "Items a slow viewer's queue had no room for.", ["kind"], registry=base.registry
@@ -214,6 +216,13 @@ def _running(settings: Settings, base: Foundation, using: Using) -> Running:
     control = RunControl(family, using.governance, base.outbox, local.pause)
     heard = {CANCEL_CHANNEL: local.hear_cancel, PAUSE_CHANNEL: local.hear_pause}
     return Running(worker, claims, family, runs, control, heard)
+
+
+def open_workspaces(settings: Settings) -> Workspaces:
+    chosen = settings.workspaces
+    if chosen.url:
+        return bucket_workspaces(chosen, settings.home, settings.web.max_upload_bytes)
+    return LocalWorkspaces(settings.home / "workspaces", settings.web.max_upload_bytes)
 
 
 def owner_name() -> str:

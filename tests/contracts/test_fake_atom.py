@@ -79,7 +79,7 @@ async def fake_atom() -> AsyncIterator[tuple[FakeAtom, httpx2.AsyncClient]]:
 
 @pytest_asyncio.fixture
 async def real(database: URL, home: Path) -> AsyncIterator[RunningAtom]:
-    model = ScriptedModel(call("current_time"), Reply(chunks=("It is ", "late."), chunk_delay=0.01))
+    model = ScriptedModel(call("current_time"), Reply(chunks=("It is ", "late."), chunk_delay=0.3))
     async with running_atom(settings_for_tests(home), database, model) as atom:
         yield atom
 

@@ -6,7 +6,6 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import UUID
 
 from sqlalchemy import URL
 
@@ -28,7 +27,7 @@ async def served(database: URL, home: Path, model: ChatModel | None = None) -> A
 
 
 def give_notes(atom: RunningAtom, agent_id: str) -> None:
-    (atom.atom.parts.workspaces.folder(UUID(agent_id)) / "notes.txt").write_text(NOTES)
+    (atom.folder(agent_id) / "notes.txt").write_text(NOTES)
 
 
 async def the_run(atom: RunningAtom) -> str:

@@ -39,7 +39,7 @@ async def decide(atom: RunningAtom, approval: dict[str, Any], verdict: str, **bo
 
 
 def file(atom: RunningAtom, run: dict[str, Any], name: str = "a.txt") -> Path:
-    return Path(atom.atom.parts.workspaces.root, run["agent_id"], name)
+    return Path(atom.workspaces, run["agent_id"], name)
 
 
 async def test_approved_call_runs_once_and_the_run_goes_on(start: Start) -> None:

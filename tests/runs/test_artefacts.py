@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -34,7 +33,7 @@ async def finished(atom: RunningAtom) -> dict[str, Any]:
 
 
 def folder(atom: RunningAtom, run: dict[str, Any]) -> Path:
-    return atom.atom.parts.workspaces.folder(UUID(run["agent_id"]))
+    return Path(atom.workspaces, run["agent_id"])
 
 
 async def test_files_of_a_run_are_listed_as_they_were_left(start: Start) -> None:

@@ -159,7 +159,7 @@ async def test_effect_with_unknown_outcome_goes_to_a_person_and_is_not_repeated(
         run = await atom.settled(run_id)
         assert (run["status"], run["wait_reason"]) == ("waiting", "review")
         assert model.asked == []
-        assert not list(atom.atom.parts.workspaces.root.rglob("a.txt"))
+        assert not list(atom.workspaces.rglob("a.txt"))
 
 
 async def test_recorded_steps_are_not_repeated_after_a_crash(start: Start) -> None:
@@ -170,7 +170,7 @@ async def test_recorded_steps_are_not_repeated_after_a_crash(start: Start) -> No
         run = await atom.settled(run_id)
         assert run["answer"] == "Only the second turn is asked for."
         assert [m.content for m in model.asked[0].messages][-1] == "written"
-        assert not list(atom.atom.parts.workspaces.root.rglob("a.txt"))
+        assert not list(atom.workspaces.rglob("a.txt"))
         found = await row(atom, "SELECT crashes, lease_epoch FROM agent_execution")
         assert tuple(found) == (0, 2)  # it got on: what counts are crashes in a row
 

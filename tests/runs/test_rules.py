@@ -19,7 +19,7 @@ from atom.runs.records import (
 )
 from atom.runs.sources import find_sources
 from atom.runs.transcript import DROPPED, HISTORY_CHARS, TOOL_CHARS, Exchange, Recorded, build, fitting
-from atom.runs.workspaces import safe_name
+from atom.runs.uploads import safe_name
 from atom.settings import RunSettings
 from atom.tools.ports import SourceLine
 

@@ -28,7 +28,7 @@ async def rows(atom: RunningAtom, query: str, **values: Any) -> list[Any]:
 async def test_run_calls_a_tool_and_answers_with_checked_sources(start: Start) -> None:
     async with start(call("read_file", path="notes.txt"), "The pool has 20 connections (notes.txt:2).") as atom:
         agent = await atom.agent(tools=["read_file"])
-        folder = atom.atom.parts.workspaces.root / agent["id"]
+        folder = atom.workspaces / agent["id"]
         folder.mkdir(parents=True)
         (folder / "notes.txt").write_text("Settings\npool_size = 20\n")
         run = await atom.done("worker", "How large is the pool?")
@@ -152,7 +152,7 @@ async def test_denied_call_is_told_to_the_model_and_never_runs(start: Start) -> 
         run = await atom.done("worker", "go")
         assert run["status"] == "completed"
         assert "refused" in model.asked[1].messages[-1].content
-        assert not (atom.atom.parts.workspaces.root / agent["id"] / "a.txt").exists()
+        assert not (atom.workspaces / agent["id"] / "a.txt").exists()
         assert await rows(atom, "SELECT decision, reason FROM audit_entry") == [("deny", "far_above_maturity")]
 
 

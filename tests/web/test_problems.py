@@ -124,7 +124,7 @@ async def test_an_upload_has_a_bound_of_its_own(web: RunningAtom) -> None:
     problem_of(over, 413, "upload_too_large")
     far = await web.http.post("/api/agents/uploads/files", files={"file": ("a.bin", b"x" * (limit + 100_000))})
     problem_of(far, 413, "too_large")
-    uploads = list((web.atom.parts.workspaces.root).rglob("uploads/*/*"))
+    uploads = list(web.workspaces.rglob("uploads/*/*"))
     assert [path.name for path in uploads] == ["a.bin"]
 
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -25,7 +25,7 @@ def agent() -> str:
 
 
 def inside(web: RunningAtom, agent_id: str) -> list[Path]:
-    folder = web.atom.parts.workspaces.folder(UUID(agent_id))
+    folder = web.folder(agent_id)
     return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
 
 
@@ -111,7 +111,7 @@ async def test_a_run_is_given_only_files_that_are_there(web: RunningAtom, agent:
 
 async def test_a_link_out_of_the_workspace_is_no_file_of_it(web: RunningAtom, agent: str) -> None:
     made = await web.agent(agent)
-    folder = web.atom.parts.workspaces.folder(UUID(made["id"]))
+    folder = web.folder(made["id"])
     (folder / "link").symlink_to("/etc/passwd")
     (folder / "loop").symlink_to("loop")
     for name in ("link", "loop"):

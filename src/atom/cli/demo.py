@@ -36,7 +36,9 @@ async def show(running: Atom, url: str) -> bool:
     try:
         async with AtomClient(url, read_token(running.settings.home)) as client:
             agent_id = await ensure_guide(client)
-            await asyncio.to_thread(copy_documents, running.parts.workspaces.folder(agent_id))
+            async with running.parts.workspaces.opened(agent_id) as folder:
+                await asyncio.to_thread(copy_documents, folder)
+                await running.parts.workspaces.save(agent_id)
             out.line(f'\n$ atom run {AGENT} "{QUESTION}"')
             started = await client.runs.start(AGENT, QUESTION)
             return (await _watch(client, out, started.id)).status == "completed"

@@ -154,6 +154,7 @@ def download(
         Path | None, typer.Option("--output", metavar="FILE", help="Where to; default: its name.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Fetch a file that a run left, if it still is as the run left it."""
     target = output or Path(Path(path).name)
@@ -165,7 +166,11 @@ def download(
         target.write_bytes(content)
     except OSError as error:
         raise InvalidError(f"{target} cannot be written: {error.strerror}.", hint="Name another --output.") from error
-    Output.open(as_json=False).line(f"{target}: {len(content)} bytes")
+    out = Output.open(as_json)
+    if as_json:
+        out.json({"path": path, "file": str(target), "bytes": len(content)})
+        return
+    out.line(f"{target}: {len(content)} bytes")
 
 
 def _print_review(out: Output, run: Run) -> None:

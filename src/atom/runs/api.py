@@ -18,8 +18,8 @@ from atom.kit.pages import MAX_LIMIT, parse_cursor, to_page
 from atom.runs.control import Review, ReviewDecision, RunControl
 from atom.runs.indexing import INDEX_JOB
 from atom.runs.models import Priority, Run, RunStatus, Step, WaitReason
+from atom.runs.ports import Workspaces
 from atom.runs.service import Order, RunService
-from atom.runs.workspaces import Workspaces
 
 UPLOAD_CHUNK = 256 * 1024
 MULTIPART_OVERHEAD = 16_384  # boundaries and part headers around one uploaded file

@@ -15,7 +15,7 @@ from atom.kit.text import clean
 from atom.runs import store
 from atom.runs.errors import ArtefactChangedError, ArtefactNotFoundError, RunNotFoundError
 from atom.runs.models import Artefact
-from atom.runs.workspaces import Workspaces
+from atom.runs.ports import Workspaces
 from atom.tools.errors import ToolError
 from atom.tools.workspace import Workspace
 
@@ -55,10 +55,10 @@ class ArtefactService:
 
     async def read(self, artefact: Artefact, agent_id: UUID) -> AsyncIterator[bytes]:
         """The bytes that the run left. Raises ArtefactChangedError when they are not there any more."""
-        folder = Workspace(self.workspaces.folder(agent_id))
         async with AsyncExitStack() as stack:
+            folder = await stack.enter_async_context(self.workspaces.opened(agent_id))
             try:
-                file = stack.enter_context(folder.opened(artefact.path))
+                file = stack.enter_context(Workspace(folder).opened(artefact.path))
             except ToolError as error:
                 raise _changed(artefact) from error
             if await asyncio.to_thread(_digest, file) != artefact.sha256:

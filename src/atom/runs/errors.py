@@ -8,6 +8,7 @@ from atom.errors import (
     LimitedError,
     NotFoundError,
     TooLargeError,
+    UnavailableError,
 )
 from atom.tools.errors import ToolError
 
@@ -52,6 +53,14 @@ class ReviewStaleError(ConflictError):
 
 class ReviewInvalidError(InvalidError):
     code = "review_invalid"
+
+
+class WorkspaceUnavailableError(UnavailableError):
+    code = "workspace_unavailable"
+
+
+class WorkspaceTooLargeError(TooLargeError):
+    code = "workspace_too_large"
 
 
 class ArtefactNotFoundError(NotFoundError):

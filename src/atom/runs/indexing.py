@@ -6,24 +6,24 @@ from uuid import UUID
 
 from atom.durable.jobs import JobHandler, Progress
 from atom.retrieval.workspace import WorkspaceSearch
-from atom.runs.workspaces import Workspaces
+from atom.runs.ports import Workspaces
 
 INDEX_JOB = "workspace_index"
 
 
 def index_handler(search: WorkspaceSearch, workspaces: Workspaces) -> JobHandler:
     async def handle(params: dict[str, Any], progress: Progress) -> dict[str, Any]:
-        folder = workspaces.folder(UUID(params["agent_id"]))
-        latest: list[tuple[int, int]] = []
-        index = asyncio.ensure_future(search.index(folder, lambda done, total: latest.append((done, total))))
-        try:
-            while not index.done():
-                await asyncio.wait({index}, timeout=1.0)
-                if latest:
-                    await progress(*latest[-1])
-        finally:
-            index.cancel()
-        report = await index
+        async with workspaces.opened(UUID(params["agent_id"])) as folder:
+            latest: list[tuple[int, int]] = []
+            index = asyncio.ensure_future(search.index(folder, lambda done, total: latest.append((done, total))))
+            try:
+                while not index.done():
+                    await asyncio.wait({index}, timeout=1.0)
+                    if latest:
+                        await progress(*latest[-1])
+            finally:
+                index.cancel()
+            report = await index
         return {"files": report.files, "lines": report.lines, "embedded": report.embedded}
 
     return handle

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -63,10 +63,12 @@ class Finished:
 
 @dataclass(slots=True)
 class AgentLoop:
-    """One owner's walk through a run. `leave` tells at each step boundary why to stop there, if there is a reason."""
+    """One owner's walk through a run. `save` keeps what a call wrote before the journal says so. `leave` tells at each
+    step boundary why to stop there, if there is a reason."""
 
     work: Work
     workspace: Path
+    save: Callable[[], Awaitable[None]]
     chosen: ChosenModel
     journal: Journal
     models: Models
@@ -194,6 +196,8 @@ class AgentLoop:
             async with asyncio.timeout(min(tool.timeout, self._seconds_left())):
                 output = await tool.run(arguments, context)
             record = ToolRecord(output.content, None, output.sources)
+            if tool.action.effect is not EffectClass.READ:
+                await self.save()
             if output.files:
                 written = await asyncio.to_thread(describe, self.workspace, output.files)
         except NO_RESULT:

@@ -1,7 +1,9 @@
 """What the loop needs from outside: a model that answers, and somewhere to show what it is producing."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
@@ -48,6 +50,31 @@ class Delta:
     attempt: int
     offset: int
     text: str
+
+
+class Workspaces(Protocol):
+    """The agents' files. All methods may raise WorkspaceUnavailableError."""
+
+    @property
+    def max_bytes(self) -> int:
+        """Of one uploaded file."""
+        ...
+
+    def opened(self, agent_id: UUID) -> AbstractAsyncContextManager[Path]:
+        """The agent's files as they are now, in a folder of this machine, made when it is first needed."""
+        ...
+
+    async def save(self, agent_id: UUID) -> None:
+        """What was written or deleted in the open folder is durable, and every host sees it."""
+        ...
+
+    async def has_file(self, agent_id: UUID, relative: str) -> bool:
+        """Whether `relative` is a regular file of the workspace."""
+        ...
+
+    async def store(self, agent_id: UUID, name: str, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
+        """Save an upload. Returns its path in the workspace and its size in bytes."""
+        ...
 
 
 class DeltaSink(Protocol):

@@ -29,7 +29,7 @@ from atom.runs.errors import (
     TaskTooLargeError,
 )
 from atom.runs.models import Conversation, Priority, Run, RunStatus, Step
-from atom.runs.workspaces import Workspaces
+from atom.runs.ports import Workspaces
 from atom.settings import RunSettings
 
 EVENT_TASK = 2000
@@ -81,7 +81,7 @@ class RunService:
             if known is not None:
                 return known
         agent = await self.agents.get(session, agent_ref)
-        self._check(agent, order)
+        await self._check(agent, order)
         conversation_id = await self._conversation(session, agent, order.conversation_id)
         accepted = Accepted(agent, order, conversation_id)
         return await self._accept(session, by, accepted, idempotency_key=idempotency_key, fingerprint=fingerprint)
@@ -107,7 +107,7 @@ class RunService:
             model=old.requested_model,
             priority=Priority.of(old.priority),
         )
-        self._check(agent, order)
+        await self._check(agent, order)
         accepted = Accepted(agent, order, old.conversation_id, retry_of=old.retry_of or old.id)
         return await self._accept(session, by, accepted, idempotency_key=idempotency_key, fingerprint=fingerprint)
 
@@ -198,7 +198,7 @@ class RunService:
             raise ConversationNotFoundError(str(wanted))
         return found.id
 
-    def _check(self, agent: Agent, order: Order) -> None:
+    async def _check(self, agent: Agent, order: Order) -> None:
         if agent.status != AgentStatus.ACTIVE:
             raise AgentNotActiveError(
                 f"Agent {agent.name!r} is {agent.status}.", hint="`atom agents resume` wakes a paused one."
@@ -214,7 +214,7 @@ class RunService:
         if len(order.files) > MAX_FILES:
             raise FileMissingError(f"files: {len(order.files)} of them; at most {MAX_FILES}.", field="files")
         for path in order.files:
-            if not self.workspaces.has_file(agent.id, path):
+            if not await self.workspaces.has_file(agent.id, path):
                 raise FileMissingError(
                     f"files: {path!r} is not a file of this agent's workspace.", hint="Upload it first.", field="files"
                 )

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 import structlog
@@ -20,9 +21,8 @@ from atom.runs.family import Family
 from atom.runs.journal import Journal
 from atom.runs.local_control import LocalControl
 from atom.runs.loop import AgentLoop
-from atom.runs.ports import DeltaSink, Models
+from atom.runs.ports import DeltaSink, Models, Workspaces
 from atom.runs.transitions import is_poison
-from atom.runs.workspaces import Workspaces
 from atom.settings import LlmSettings, RunSettings
 from atom.tools.registry import ToolRegistry
 
@@ -113,8 +113,8 @@ class RunWorker:
         loop: AgentLoop | None = None
         heart = Heartbeat(lambda: self._renew(journal), self.settings.lease_seconds)
         try:
-            async with heart:
-                loop = await self._prepare(claimed, journal)
+            async with heart, self.workspaces.opened(claimed.run.agent_id) as folder:
+                loop = await self._prepare(claimed, journal, folder)
                 finished = await loop.run()
             await journal.complete(finished.answer, finished.sources, worked_ms=loop.worked_ms())
             self._ended("completed", claimed, loop)
@@ -135,7 +135,7 @@ class RunWorker:
         except Exception as error:  # noqa: BLE001 - the worker's supervisor: a failure ends this run, not the process
             await self._fail(claimed, journal, loop, _failure(error))
 
-    async def _prepare(self, claimed: Claimed, journal: Journal) -> AgentLoop:
+    async def _prepare(self, claimed: Claimed, journal: Journal, folder: Path) -> AgentLoop:
         run = claimed.run
         if is_poison(run.crashes):
             raise CrashLoopError(
@@ -151,7 +151,8 @@ class RunWorker:
             await journal.started(chosen)
         return AgentLoop(
             work=claimed.work,
-            workspace=self.workspaces.folder(run.agent_id),
+            workspace=folder,
+            save=lambda: self.workspaces.save(run.agent_id),
             chosen=chosen,
             journal=journal,
             models=self.models,

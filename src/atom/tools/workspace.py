@@ -116,6 +116,14 @@ class Workspace:
             os.fsync(folder)
         return before is None
 
+    def adopt(self, path: str, source: Path) -> None:
+        """Move the file `source`, of the same file system, to `path`, in one step, making folders as needed."""
+        with self._at(path, create=True) as (folder, name):
+            before = _status(name, folder)
+            if before is not None:
+                _require_regular(before, path)
+            os.replace(source, name, dst_dir_fd=folder)
+
     def delete(self, path: str) -> int:
         """Remove one regular file for good. Its size in bytes."""
         with self._at(path) as (folder, name):

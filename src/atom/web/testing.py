@@ -31,6 +31,17 @@ class RunningAtom:
     http: httpx2.AsyncClient
     server: Server
 
+    @property
+    def workspaces(self) -> Path:
+        """The agents' folders, named by their ids."""
+        return self.atom.settings.home / "workspaces"
+
+    def folder(self, agent_id: str) -> Path:
+        """The folder of an agent, made if it is not there."""
+        found = self.workspaces / agent_id
+        found.mkdir(parents=True, exist_ok=True)
+        return found
+
     async def agent(self, name: str = "worker", **fields: Any) -> dict[str, Any]:
         """A new agent; fields as in `POST /api/agents`."""
         answer = await self.http.post("/api/agents", json={"name": name, **fields})
