@@ -15,6 +15,7 @@ from uuid import UUID
 import httpx2
 import obstore
 import pytest
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, MemoryStore, ObjectStore
 from pydantic import SecretStr
 
@@ -219,6 +220,28 @@ async def test_bucket_that_is_away_is_named_without_its_secret(tmp_path: Path) -
     assert error.retryable
     for text in (error.message, error.hint, repr(settings), repr(one)):
         assert "hidden-secret" not in text
+
+
+async def test_bucket_that_fails_in_the_middle_is_an_outage_and_the_next_save_sends_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (on(bucket, tmp_path, name) for bucket in [MemoryStore()] for name in ("one", "two"))
+    sent = obstore.put_async
+
+    async def failing(store: ObjectStore, path: str, file: object) -> object:
+        if path.endswith("b"):
+            raise BaseError("the connection was reset")
+        return await sent(store, path, file)  # type: ignore[arg-type]
+
+    async with one.opened(AGENT) as folder:
+        for name in ("a", "b", "c"):
+            (folder / name).write_text(name)
+        with monkeypatch.context() as patch:
+            patch.setattr(obstore, "put_async", failing)
+            with pytest.raises(WorkspaceUnavailableError):
+                await one.save(AGENT)
+        await one.save(AGENT)
+    assert set(await tree(two)) == {"a", "b", "c"}
 
 
 def test_copies_of_processes_that_are_gone_are_removed(tmp_path: Path) -> None:

@@ -169,9 +169,12 @@ class BucketWorkspaces:
             partial.unlink(missing_ok=True)
 
     async def _send(self, agent_id: UUID, copy: Copy, path: str, status: tuple[int, int]) -> None:
-        """From a file that nobody can turn into a link meanwhile."""
-        with Workspace(copy.folder).opened(path) as file:
-            result = await self._ask(obstore.put_async(self.bucket, _key(agent_id, path), file))
+        """From a file that nobody can turn into a link meanwhile. One that is gone already is not sent."""
+        try:
+            with Workspace(copy.folder).opened(path) as file:
+                result = await self._ask(obstore.put_async(self.bucket, _key(agent_id, path), file))
+        except ToolError:
+            return
         copy.known[path] = Known(result["e_tag"], *status)
 
     async def _each(self, paths: Iterable[str], work: Callable[[str], Awaitable[None]]) -> None:
@@ -179,9 +182,12 @@ class BucketWorkspaces:
             async with self._room:
                 await work(path)
 
-        async with asyncio.TaskGroup() as group:
-            for path in paths:
-                group.create_task(one(path))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for path in paths:
+                    group.create_task(one(path))
+        except ExceptionGroup as errors:  # one of them says it all
+            raise errors.exceptions[0] from errors
 
     async def _ask(self, call: Awaitable[T]) -> T:
         try:
