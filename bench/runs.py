@@ -41,6 +41,7 @@ from atom.infra.embedded_postgres import EmbeddedPostgres
 from atom.infra.log import configure
 from atom.infra.schema import migrate
 from atom.kit.ids import new_id
+from atom.llm.access import Access
 from atom.llm.adapters.script import Reply
 from atom.llm.ports import ChatRequest, Completion, TextDelta
 from atom.llm.testing import ScriptedModel, call
@@ -72,7 +73,7 @@ class Endless:
 
 
 def atom_on(url: URL, home: Path) -> Atom:
-    async def model() -> Endless:
+    async def model(_: Access) -> Endless:
         return Endless()
 
     settings = Settings(

@@ -114,6 +114,10 @@ class LoggingSettings(Group):
 class Provider(StrEnum):
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
+    GEMINI = "gemini"
+    AZURE = "azure"
+    BEDROCK = "bedrock"
+    COMPATIBLE = "compatible"
     LOCAL = "local"
     SCRIPTED = "scripted"
 
@@ -132,10 +136,24 @@ class LlmSettings(Group):
     anthropic_model: str = Field(
         default="claude-sonnet-5-5", description="Model asked at anthropic when the agent names none."
     )
+    gemini_api_key: SecretStr | None = Field(default=None, description="Key for Google Gemini.")
+    gemini_base_url: str | None = Field(default=None, description="Another Gemini-compatible endpoint.")
+    gemini_model: str = Field(
+        default="gemini-3.8-flash", description="Model asked at gemini when the agent names none."
+    )
+    failover: bool = Field(
+        default=True, description="Ask the next route when one fails. Off: only what was asked for answers, or nothing."
+    )
+    provider_wait_seconds: float = Field(
+        default=3600.0,
+        ge=0,
+        le=604_800,
+        description="How long a run waits for a provider to come back before it fails.",
+    )
     scripted_path: Path | None = Field(
         default=None, description="Replies of the scripted model, a JSON file: for tests and drills."
     )
-    timeout: float = Field(default=60.0, gt=0, le=3600, description="Seconds one model call may take in all.")
+    timeout: float = Field(default=60.0, gt=0, le=3600, description="Seconds one attempt at a model may take in all.")
     first_byte_timeout: float = Field(
         default=30.0, gt=0, le=3600, description="Seconds until a model must begin to answer."
     )
@@ -149,6 +167,36 @@ class LlmSettings(Group):
         default=3, ge=1, le=10, description="Tries of one model call when the failure is a passing one."
     )
     max_tokens: int = Field(default=4096, ge=16, le=200_000, description="Most tokens one reply may have.")
+    temperature: float | None = Field(
+        default=None, ge=0, le=2, description="How freely models choose their words. Unset: the provider's default."
+    )
+    cache: Literal["off", "exact", "sampled"] = Field(
+        default="exact",
+        description="Response cache: `exact` keeps answers of temperature 0, `sampled` all without tool calls.",
+    )
+    cache_ttl: float = Field(default=3600.0, gt=0, le=2_592_000, description="Seconds an answer stays in the cache.")
+    cache_max_bytes: int = Field(
+        default=64_000_000, ge=10_000, le=10_000_000_000, description="Most bytes of the cache; the oldest go first."
+    )
+    catalogue_path: Path | None = Field(
+        default=None, description="JSON file with context sizes and prices of models, over what ships."
+    )
+
+
+class VaultSettings(Group):
+    kek: SecretStr | None = Field(
+        default=None,
+        description="The vault's key-encryption key: 32 random bytes in base64 or hex. Several: the current one first, "
+        "comma-separated. A file is safer than the environment.",
+    )
+    kek_file: Path | None = Field(
+        default=None,
+        description="File with the vault's key-encryption keys, one a line, the current one first. Unset: vault.key in "
+        "home, made when the first key is added.",
+    )
+    kms: str = Field(
+        default="", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="Plug-in (atom.kms) that wraps keys in its stead."
+    )
 
 
 class RunSettings(Group):
@@ -224,6 +272,7 @@ class Settings(Group):
     web: WebSettings = WebSettings()
     logging: LoggingSettings = LoggingSettings()
     llm: LlmSettings = LlmSettings()
+    vault: VaultSettings = VaultSettings()
     runs: RunSettings = RunSettings()
     workspaces: WorkspaceSettings = WorkspaceSettings()
     tools: ToolSettings = ToolSettings()
@@ -241,6 +290,8 @@ PLAIN = {  # names that the guide, or every SDK of that provider, uses
     "OPENAI_BASE_URL": ("llm", "openai_base_url"),
     "ANTHROPIC_API_KEY": ("llm", "anthropic_api_key"),
     "ANTHROPIC_BASE_URL": ("llm", "anthropic_base_url"),
+    "GEMINI_API_KEY": ("llm", "gemini_api_key"),
+    "GEMINI_BASE_URL": ("llm", "gemini_base_url"),
 }
 # Kubernetes sets these in every pod beside a Service whose name begins with `atom`: not settings, and nobody's mistake.
 SERVICE_LINK = re.compile(

@@ -20,6 +20,8 @@ from atom.events.sequencer import CHANNEL, Sequencer
 from atom.events.service import EventReader, Outbox, Signal
 from atom.feed.hub import FeedHub
 from atom.governance.approvals import ApprovalService
+from atom.governance.halt import CHANNEL as HALT_CHANNEL
+from atom.governance.halt import HaltService
 from atom.governance.service import GovernanceService
 from atom.identity.guard import Guard
 from atom.identity.origin import TrustedNames
@@ -29,9 +31,11 @@ from atom.infra.db import Sessions, create_engine, create_sessions
 from atom.infra.metrics import DatabaseMetrics, PoolCollector, create_registry
 from atom.infra.outage import Outage, database_outage
 from atom.kit.clock import SystemClock
-from atom.llm.metrics import LlmMetrics
-from atom.llm.service import Factory, LlmService, adapter_factories
-from atom.ops.checks import PROBE_POOL, standard_checks
+from atom.llm.directory import CHANNEL as MODELS_CHANNEL
+from atom.llm.keys.rotation import ROTATE_JOB, rotate_handler
+from atom.llm.layer import Base, ModelLayer, build_models
+from atom.llm.service import Factory
+from atom.ops.checks import PROBE_POOL, standard_checks, vault_check
 from atom.ops.health import HealthService
 from atom.retrieval.workspace import WorkspaceSearch, workspace_search
 from atom.runs.adapters.bucket_workspaces import bucket_workspaces
@@ -41,8 +45,10 @@ from atom.runs.control import PAUSE_CHANNEL, RunControl
 from atom.runs.family import CANCEL_CHANNEL, Family
 from atom.runs.indexing import INDEX_JOB, index_handler
 from atom.runs.local_control import LocalControl
+from atom.runs.patience import Patience
 from atom.runs.ports import Workspaces
 from atom.runs.service import RunService
+from atom.runs.spending import Accounts
 from atom.runs.waking import RunWaking
 from atom.runs.worker import RunWorker, run_metrics
 from atom.runs.workspaces import LocalWorkspaces
@@ -80,9 +86,11 @@ class Parts:
     runs: RunService
     control: RunControl
     approvals: ApprovalService
+    halt: HaltService
     jobs: JobService
     workspaces: Workspaces
-    llm: LlmService
+    models: ModelLayer
+    patience: Patience
     tools: ToolRegistry
     search: WorkspaceSearch
     hub: FeedHub
@@ -102,7 +110,7 @@ class Atom:
     sweep: Sweep
 
     async def aclose(self) -> None:
-        await self.parts.llm.aclose()
+        await self.parts.models.llm.aclose()
         await self.parts.search.aclose()
         for engine in (self.parts.base.engine, self.parts.base.probes):
             await engine.dispose()
@@ -114,8 +122,9 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     `models` replaces the providers' adapters, for tests and drills.
     """
     base = _foundation(settings, url, direct)
-    factories = adapter_factories(settings.llm) | dict(models or {})
-    llm = LlmService(settings.llm, factories, LlmMetrics(base.registry), base.clock)
+    stands_on = Base(base.sessions, base.outbox, base.clock, base.registry, settings.home)
+    layer = build_models(stands_on, settings.llm, settings.vault, settings.redis, models)
+    llm = layer.llm
     identity = IdentityService(base.outbox, base.clock)
     names = TrustedNames(
         frozenset(name.lower() for name in settings.web.allowed_hosts),
@@ -133,16 +142,21 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         "atom_websocket_dropped_total", "Items a slow viewer's queue had no room for.", ["kind"], registry=base.registry
     )
     hub = FeedHub(reader, base.stamped, dropped)
-    work = _running(settings, base, Using(agents, governance, llm, tools, hub, workspaces))
+    work = _running(settings, base, Using(agents, governance, layer, tools, hub, workspaces))
     approvals = ApprovalService(base.outbox, RunWaking(work.family))
     jobs = JobService(base.doorbell)
-    handlers = {INDEX_JOB: index_handler(search, workspaces)}
+    handlers = {
+        INDEX_JOB: index_handler(search, workspaces),
+        ROTATE_JOB: rotate_handler(base.sessions, layer.keys),
+    }
     health = HealthService(
-        standard_checks(base.probes, base.outage, settings.redis, llm.choose), __version__, base.clock
+        standard_checks(base.probes, base.outage, settings.redis, llm.choose, vault_check(base.sessions, layer.vault)),
+        __version__,
+        base.clock,
     )
     parts = Parts(
-        base, guard, identity, agents, work.runs, work.control, approvals, jobs, workspaces, llm, tools, search, hub,
-        health,
+        base, guard, identity, agents, work.runs, work.control, approvals, HaltService(base.outbox), jobs, workspaces,
+        layer, work.patience, tools, search, hub, health,
     )  # fmt: skip
     return Atom(
         settings=settings,
@@ -156,7 +170,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
             base.doorbell,
             {Topic.RUN: work.claims.to_ring, Topic.JOB: waiting_jobs},
             settings.runs.sweep_seconds,
-            (approvals.expire_due,),
+            (approvals.expire_due, work.patience.wake_due, layer.budgets.expire),
         ),
     )
 
@@ -167,7 +181,7 @@ class Using:
 
     agents: AgentService
     governance: GovernanceService
-    llm: LlmService
+    layer: ModelLayer
     tools: ToolRegistry
     hub: FeedHub
     workspaces: Workspaces
@@ -183,6 +197,7 @@ class Running:
     runs: RunService
     control: RunControl
     heard: Mapping[str, Callable[[str], None]]
+    patience: Patience
 
 
 def _running(settings: Settings, base: Foundation, using: Using) -> Running:
@@ -196,7 +211,7 @@ def _running(settings: Settings, base: Foundation, using: Using) -> Running:
         outbox=base.outbox,
         doorbell=base.doorbell,
         family=family,
-        models=LlmModels(using.llm),
+        models=LlmModels(using.layer.llm),
         registry=using.tools,
         deltas=using.hub,
         workspaces=using.workspaces,
@@ -204,6 +219,9 @@ def _running(settings: Settings, base: Foundation, using: Using) -> Running:
         llm=settings.llm,
         metrics=run_metrics(base.registry),
         control=local,
+        accounts=Accounts(
+            base.sessions, using.layer.ledger, using.layer.budgets, lambda: using.layer.directory.config.budgets
+        ),
     )
     runs = RunService(
         agents=using.agents,
@@ -211,11 +229,16 @@ def _running(settings: Settings, base: Foundation, using: Using) -> Running:
         doorbell=base.doorbell,
         workspaces=using.workspaces,
         settings=settings.runs,
-        check_model=using.llm.choose,
+        check_model=using.layer.llm.choose,
     )
     control = RunControl(family, using.governance, base.outbox, local.pause)
-    heard = {CANCEL_CHANNEL: local.hear_cancel, PAUSE_CHANNEL: local.hear_pause}
-    return Running(worker, claims, family, runs, control, heard)
+    heard = {
+        CANCEL_CHANNEL: local.hear_cancel,
+        PAUSE_CHANNEL: local.hear_pause,
+        HALT_CHANNEL: local.hear_halt,
+        MODELS_CHANNEL: using.layer.directory.hear,
+    }
+    return Running(worker, claims, family, runs, control, heard, Patience(family))
 
 
 def open_workspaces(settings: Settings) -> Workspaces:

@@ -17,7 +17,7 @@ def test_every_setting_stands_in_the_reference_with_its_bounds() -> None:
     page = reference.settings_page()
     assert all(f"`{name}`" in page for name in reference.variables())
     assert "| `ATOM_DATABASE__POOL_SIZE` | `20` | whole number, >= 1, <= 500 |" in page
-    assert "| `ATOM_LLM__PROVIDER` or `LLM_PROVIDER` | unset | openai, anthropic, local, scripted |" in page
+    assert "| `ATOM_LLM__PROVIDER` or `LLM_PROVIDER` | unset | openai, anthropic, gemini, azure, " in page
 
 
 def test_every_setting_says_what_it_means() -> None:

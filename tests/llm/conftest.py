@@ -12,6 +12,7 @@ import structlog
 from llmock.testing import LLMockServer
 from pydantic import SecretStr
 
+from atom.llm.access import environment_access
 from atom.llm.errors import ModelError
 from atom.llm.ports import ChatModel
 from atom.settings import LlmSettings, Provider
@@ -40,7 +41,7 @@ def canary() -> str:
 
 @pytest.fixture
 def llm_settings() -> Callable[..., LlmSettings]:
-    """Settings whose two providers are at `url`, with the canary as their key."""
+    """Settings whose providers are at `url`, with the canary as their key."""
 
     def make(url: str, **changes: Any) -> LlmSettings:
         values: dict[str, Any] = {
@@ -48,6 +49,8 @@ def llm_settings() -> Callable[..., LlmSettings]:
             "anthropic_api_key": SecretStr(CANARY),
             "openai_base_url": f"{url}/v1",
             "anthropic_base_url": f"{url}/anthropic",
+            "gemini_api_key": SecretStr(CANARY),
+            "gemini_base_url": f"{url}/gemini",
         }
         return LlmSettings(**(values | changes))
 
@@ -61,7 +64,8 @@ async def adapter(llm_settings: Callable[..., LlmSettings]) -> AsyncIterator[Bui
 
     def build(provider: Provider, url: str, **changes: Any) -> ChatModel:
         module = importlib.import_module(f"atom.llm.adapters.{provider}")
-        model: ChatModel = module.build(llm_settings(url, **changes))
+        settings = llm_settings(url, **changes)
+        model: ChatModel = module.build(environment_access(settings, provider), settings)
         opened.append(model)
         return model
 

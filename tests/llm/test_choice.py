@@ -58,7 +58,7 @@ def test_choice(values: dict[str, Any], wanted: str | None, name: str, reason: s
         ({"provider": "openai", "openai_api_key": SecretStr("  ")}, None, "OPENAI_API_KEY is not set"),
         (OPENAI, "anthropic/claude", "ANTHROPIC_API_KEY is not set"),
         (OPENAI, "scripted", "ATOM_LLM__SCRIPTED_PATH is not set"),
-        (OPENAI, "gemini/pro", "'gemini' in the model name 'gemini/pro' is not a provider"),
+        (OPENAI, "mistral/pro", "'mistral' in the model name 'mistral/pro' is not a provider"),
         (OPENAI, "OPENAI/gpt", "'OPENAI' in the model name"),
         (OPENAI, "openai/", "names a provider and no model"),
         (OPENAI, "/gpt", "is not the name of a model"),

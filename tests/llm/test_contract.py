@@ -1,4 +1,4 @@
-"""What every provider promises, the fake one included: one test, three implementations."""
+"""What every provider promises, the fake one included: one test, four implementations."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -58,7 +58,7 @@ def scripted() -> Stage:
     )
 
 
-@pytest_asyncio.fixture(params=[Provider.SCRIPTED, Provider.OPENAI, Provider.ANTHROPIC])
+@pytest_asyncio.fixture(params=[Provider.SCRIPTED, Provider.OPENAI, Provider.ANTHROPIC, Provider.GEMINI])
 async def stage(
     request: pytest.FixtureRequest, mock: LLMockServer, adapter: Callable[..., ChatModel]
 ) -> AsyncIterator[Stage]:

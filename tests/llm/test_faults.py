@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from atom.llm.access import Access, KeyInfo
 from atom.llm.adapters.faults import MAX_QUOTED, Route, from_status, quoted, retry_after
 from atom.llm.adapters.wire import endpoint
 from atom.llm.errors import ModelNotConfiguredError
@@ -70,23 +71,25 @@ def test_refused_key_is_told_in_our_words_only() -> None:
 @pytest.mark.parametrize("key", ["two words", "käse", "a\x00b", "line\nbreak"])
 def test_unusable_key_is_refused_by_its_variable(key: str) -> None:
     with pytest.raises(ModelNotConfiguredError, match="OPENAI_API_KEY") as caught:
-        endpoint(Provider.OPENAI, SecretStr(key), None, "https://api.openai.com/v1")
+        endpoint(Access(KeyInfo(Provider.OPENAI), SecretStr(key)), "https://api.openai.com/v1")
     assert key not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", [None, SecretStr(""), SecretStr(" \n")])
 def test_missing_key_names_its_variable(key: SecretStr | None) -> None:
     with pytest.raises(ModelNotConfiguredError, match="ANTHROPIC_API_KEY is not set"):
-        endpoint(Provider.ANTHROPIC, key, None, "https://api.anthropic.com")
+        endpoint(Access(KeyInfo(Provider.ANTHROPIC), key), "https://api.anthropic.com")
 
 
 @pytest.mark.parametrize("url", ["localhost:11434", "ftp://host/v1", "http://", "://", "http://[::1"])
 def test_unusable_address_names_its_variable(url: str) -> None:
     with pytest.raises(ModelNotConfiguredError, match="OPENAI_BASE_URL"):
-        endpoint(Provider.OPENAI, SecretStr(KEY), url, "https://api.openai.com/v1")
+        endpoint(Access(KeyInfo(Provider.OPENAI, base_url=url), SecretStr(KEY)), "https://api.openai.com/v1")
 
 
 def test_newline_of_a_pasted_key_is_dropped() -> None:
-    place = endpoint(Provider.OPENAI, SecretStr(f"{KEY}\n"), "http://user:pass@box:8080/v1", "")
+    place = endpoint(
+        Access(KeyInfo(Provider.OPENAI, base_url="http://user:pass@box:8080/v1"), SecretStr(f"{KEY}\n")), ""
+    )
     assert (place.key, place.host) == (KEY, "box:8080")
     assert KEY not in repr(place)

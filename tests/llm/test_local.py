@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from atom.kit.clock import SystemClock
 from atom.kit.ids import new_id
+from atom.llm.access import Access, KeyInfo
 from atom.llm.adapters import local_weights
 from atom.llm.adapters.local import LIMITS_NOTE, LocalChatModel, build
 from atom.llm.adapters.local_process import LocalProcess
@@ -22,7 +23,7 @@ from atom.llm.errors import ModelNotConfiguredError, ModelRequestError
 from atom.llm.ports import ChatRequest, Completion, FinishReason, Message, Role, TextDelta, ToolCall, ToolSpec
 from atom.retrieval.local_embedder import find_local_embedder
 from atom.retrieval.workspace import WorkspaceSearch
-from atom.settings import LlmSettings, ToolSettings
+from atom.settings import LlmSettings, Provider, ToolSettings
 from atom.tools.calculate import calculate_tool
 from atom.tools.clock import current_time_tool
 from atom.tools.errors import ToolError
@@ -99,8 +100,9 @@ def test_the_adapter_imports_and_builds_without_the_extras() -> None:
         f"import sys; sys.modules.update(dict.fromkeys({EXTRAS!r}))\n"
         "from atom.llm.adapters.local import build\n"
         "from atom.retrieval.workspace import workspace_search\n"
-        "from atom.settings import LlmSettings\n"
-        "print(build(LlmSettings()).provider)"
+        "from atom.llm.access import Access, KeyInfo\n"
+        "from atom.settings import LlmSettings, Provider\n"
+        "print(build(Access(KeyInfo(Provider.LOCAL)), LlmSettings()).provider)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout.strip(), done.returncode) == ("local", 0), done.stderr
@@ -108,7 +110,7 @@ def test_the_adapter_imports_and_builds_without_the_extras() -> None:
 
 async def test_without_weights_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    model = build(LlmSettings())
+    model = build(Access(KeyInfo(Provider.LOCAL)), LlmSettings())
     with pytest.raises(ModelNotConfiguredError, match="not installed"):
         async for _ in model.stream(ChatRequest(LOCAL_MODEL, (Message(Role.USER, "Hello"),))):
             pass

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from atom.llm.access import environment_access
 from atom.llm.adapters.faults import Route
 from atom.llm.adapters.openai import OpenAIModel, Reading, build, is_strict, to_payload
 from atom.llm.errors import (
@@ -202,7 +203,8 @@ async def test_every_chunk_is_a_sign_of_life(adapter: Build) -> None:
 async def test_new_token_limit_name_is_for_openai_itself(
     url: str | None, own: bool, llm_settings: Callable[..., LlmSettings]
 ) -> None:
-    model = build(llm_settings("", openai_base_url=url))
+    settings = llm_settings("", openai_base_url=url)
+    model = build(environment_access(settings, Provider.OPENAI), settings)
     assert isinstance(model, OpenAIModel)
     payload = to_payload(ask("x"), own=model.own)
     assert ("max_completion_tokens" in payload, "max_tokens" in payload) == (own, not own)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from atom.llm.access import Access, KeyInfo
 from atom.llm.adapters.scripted import ScriptFileModel, build
 from atom.llm.errors import (
     ModelError,
@@ -16,7 +17,7 @@ from atom.llm.errors import (
 )
 from atom.llm.ports import ChatModel, ChatRequest, Completion, FinishReason, Message, Role, TextDelta, ToolCall, Usage
 from atom.llm.testing import ScriptedModel, ask, call
-from atom.settings import LlmSettings
+from atom.settings import LlmSettings, Provider
 
 
 async def reply_of(model: ChatModel, request: ChatRequest) -> Completion:
@@ -28,7 +29,7 @@ async def reply_of(model: ChatModel, request: ChatRequest) -> Completion:
 def script(folder: Path, content: Any) -> ScriptFileModel:
     path = folder / "script.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return build(LlmSettings(scripted_path=path))
+    return build(Access(KeyInfo(Provider.SCRIPTED)), LlmSettings(scripted_path=path))
 
 
 def conversation(*turns: str) -> ChatRequest:
@@ -155,6 +156,6 @@ def test_wrong_script_says_where(content: Any, place: str, tmp_path: Path) -> No
 
 def test_missing_script_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelNotConfiguredError, match=r"nothing\.json cannot be read"):
-        build(LlmSettings(scripted_path=tmp_path / "nothing.json"))
+        build(Access(KeyInfo(Provider.SCRIPTED)), LlmSettings(scripted_path=tmp_path / "nothing.json"))
     with pytest.raises(ModelNotConfiguredError, match="ATOM_LLM__SCRIPTED_PATH is not set"):
-        build(LlmSettings())
+        build(Access(KeyInfo(Provider.SCRIPTED)), LlmSettings())

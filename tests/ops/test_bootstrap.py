@@ -66,7 +66,7 @@ def test_token_file_is_closed_even_when_an_open_one_was_there(tmp_path: Path) ->
     assert [entry.name for entry in tmp_path.iterdir()] == [TOKEN_FILE]
 
 
-async def test_start_waits_for_the_critical_checks_and_for_no_other() -> None:
+async def test_start_waits_for_the_awaited_checks_and_for_no_other() -> None:
     answers = [Health.UNHEALTHY, Health.UNHEALTHY, Health.HEALTHY]
     asked = []
 
@@ -77,5 +77,5 @@ async def test_start_waits_for_the_critical_checks_and_for_no_other() -> None:
     async def redis() -> Health:
         raise AssertionError("it is not asked")
 
-    await asyncio.wait_for(wait_until_usable([Check("database", database, critical=True), Check("redis", redis)]), 5)
+    await asyncio.wait_for(wait_until_usable([Check("database", database, awaited=True), Check("redis", redis)]), 5)
     assert len(asked) == 3

@@ -119,15 +119,32 @@ async def test_model_that_hangs_ends_at_the_wall_time(start: Start) -> None:
         assert run["error"]["code"] == "wall_time_limit"
 
 
+DOWN = ModelUnavailableError("The provider does not answer.", provider="scripted", model="scripted")
+
+
+def impatient(**changes: object) -> LlmSettings:
+    return LlmSettings.model_validate({"provider": "scripted", "scripted_path": "unused.json", "attempts": 2} | changes)
+
+
+async def test_run_whose_provider_is_down_waits_and_goes_on_by_itself(start: Start) -> None:
+    async with start(DOWN, DOWN, "back again", llm=impatient()) as atom:
+        await atom.agent()
+        run = await atom.done("worker", "go")
+        assert (run["status"], run["wait_reason"]) == ("waiting", "provider")
+        assert "The provider does not answer." in run["wait_detail"]
+        run = await atom.until(run["id"], "completed")
+        assert run["answer"] == "back again"
+        calls = await rows(atom, "SELECT outcome, attempt FROM llm_call ORDER BY id")
+        assert calls == [("llm_unavailable", 1), ("llm_unavailable", 2), ("ok", 101)]
+
+
 async def test_provider_that_stays_down_fails_the_run_with_its_code(start: Start) -> None:
-    down = [ModelUnavailableError("The provider does not answer.", provider="scripted", model="scripted")] * 2
-    llm = {"provider": "scripted", "scripted_path": "unused.json", "attempts": 2}
-    async with start(*down, llm=LlmSettings.model_validate(llm)) as atom:
+    async with start(DOWN, DOWN, llm=impatient(provider_wait_seconds=0)) as atom:
         await atom.agent()
         run = await atom.done("worker", "go")
         assert run["status"] == "failed"
         assert run["error"]["code"] == "llm_unavailable"
-        assert await rows(atom, "SELECT outcome FROM llm_call") == [("llm_unavailable",)]
+        assert await rows(atom, "SELECT outcome FROM llm_call") == [("llm_unavailable",), ("llm_unavailable",)]
 
 
 async def test_student_asks_for_a_risk_above_it_and_the_run_parks_without_a_worker(start: Start) -> None:

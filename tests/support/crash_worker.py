@@ -22,6 +22,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
 from atom.governance.models import EffectClass
+from atom.llm.access import Access
 from atom.llm.adapters.script import Reply
 from atom.llm.ports import ChatRequest, Completion, TextDelta
 from atom.llm.testing import ScriptedModel, call
@@ -143,7 +144,7 @@ def counted(tool: Tool, points: Points, sink: Path) -> Tool:
 async def work(url: str, home: Path, kill_at: int) -> None:
     points = Points(home, kill_at)
 
-    async def factory() -> LedgerModel:
+    async def factory(_: Access) -> LedgerModel:
         return LedgerModel(points, home / "provider.jsonl")
 
     settings = settings_for_tests(

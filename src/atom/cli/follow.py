@@ -133,6 +133,10 @@ def _print_wait(out: Output, run: Run) -> None:
     out.line(f"The run waits{reason}; nothing is lost, and it uses nothing while it waits.", "bold yellow")
     if run.wait_reason == "approval":
         out.line("Decide it: atom approvals list, then atom approvals approve ID or atom approvals reject ID")
+    if run.wait_detail:
+        out.line(visible(run.wait_detail))
+    if run.wait_reason == "budget":
+        out.line("See and raise limits: atom keys budgets, atom keys budget --help")
     if run.wait_reason == "review":
         out.line(f"A worker died in the middle of a call. Look what it did: atom runs review {run.id}")
     out.line(f"Follow it later: atom runs follow {run.id}   Cancel it: atom runs cancel {run.id}")
@@ -141,9 +145,9 @@ def _print_wait(out: Output, run: Run) -> None:
 def _parked(atom: BlockingAtom, item: Item) -> bool:
     """Whether the run waits for a person now: an event of the past may have been answered since.
 
-    A run that waits for another agent's goes on by itself.
+    A run that waits for another agent's, or for a provider, goes on by itself.
     """
     if not isinstance(item, Event) or item.type not in {"run.waiting", "run.paused"} or item.run_id is None:
         return False
     run = atom.call(atom.client.runs.get(item.run_id))
-    return run.status == "paused" or (run.status == "waiting" and run.wait_reason != "child")
+    return run.status == "paused" or (run.status == "waiting" and run.wait_reason not in {"child", "provider"})

@@ -80,6 +80,13 @@ class LiveRun:
                 self._started(data)
             case "model.replied":
                 self._replied(data)
+            case "model.failed_over":
+                self._say(f"!! {one_line(data.get('from'))}: {one_line(data.get('reason'))}", "yellow")
+                self._say(f"asking {one_line(data.get('to'))} instead", "yellow")
+            case "model.restarted":
+                self._say("the answer broke off and begins anew", "yellow")
+            case "run.waiting" if data.get("detail"):
+                self._say(f"waits: {one_line(data.get('detail'))}", "yellow")
             case "tool.requested":
                 self._requested(data)
             case "tool.finished":

@@ -216,11 +216,14 @@ def _print_run(out: Output, run: Run) -> None:
     used = [f"{run.usage.model_calls} model calls", f"{run.usage.tool_calls} tool calls"]
     tokens = {"in": run.usage.input_tokens, "out": run.usage.output_tokens}
     used += [f"{count} tokens {way}" for way, count in tokens.items() if count is not None]
+    used += [f"${run.usage.cost_usd}"] if run.usage.cost_usd is not None else []
     out.fields(
         [
             ("run", run.id),
             ("agent", run.agent),
             ("status", _state(run)),
+            ("waits for", run.wait_detail),
+            ("tried again", moment(run.resume_at) if run.resume_at else None),
             ("priority", run.priority),
             ("part of", run.parent_id),
             ("retry of", run.retry_of),

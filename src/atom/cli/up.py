@@ -98,7 +98,7 @@ class Start:
         return self.once
 
     def _tell(self, atom: Atom, found: Ready) -> None:
-        chosen = atom.parts.llm.choose()
+        chosen = atom.parts.models.llm.choose()
         self.out.line(f"Atom is ready after {time.monotonic() - self.began:.1f} s.\n")
         rows = [
             ("URL", found.url),

@@ -88,6 +88,7 @@ class Usage(Wire):
     output_tokens: int | None = None
     model_calls: int = 0
     tool_calls: int = 0
+    cost_usd: str | None = None
 
 
 class OpenCall(Wire):
@@ -106,6 +107,8 @@ class Run(Wire):
     conversation_id: str | None = None
     status: str
     wait_reason: str | None = None
+    wait_detail: str | None = None
+    resume_at: At | None = None
     priority: str = "normal"
     pause_requested: bool = False
     retry_of: str | None = None

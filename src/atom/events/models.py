@@ -24,6 +24,8 @@ class EventType(StrEnum):
     RUN_FAILED = "run.failed"
     RUN_CANCELLED = "run.cancelled"
     MODEL_REPLIED = "model.replied"
+    MODEL_FAILED_OVER = "model.failed_over"
+    MODEL_RESTARTED = "model.restarted"
     TOOL_REQUESTED = "tool.requested"
     TOOL_FINISHED = "tool.finished"
     APPROVAL_REQUESTED = "approval.requested"
@@ -32,6 +34,14 @@ class EventType(StrEnum):
     AGENT_CREATED = "agent.created"
     AGENT_CHANGED = "agent.changed"
     JOB_CHANGED = "job.changed"
+    KEY_ADDED = "key.added"
+    KEY_CHANGED = "key.changed"
+    KEY_REMOVED = "key.removed"
+    KEY_REFUSED = "key.refused"
+    ROUTES_CHANGED = "routes.changed"
+    BUDGET_CHANGED = "budget.changed"
+    HALTED = "halt.set"
+    HALT_LIFTED = "halt.lifted"
     TOKEN_CREATED = "token.created"  # noqa: S105 - the name of an event
     TOKEN_REVOKED = "token.revoked"  # noqa: S105 - the name of an event
 

@@ -12,6 +12,7 @@ from atom.agents.models import Agent, AgentStatus
 from atom.agents.service import AgentService
 from atom.governance import store
 from atom.governance.decide import Decision, Reason, Standing, Trigger, decide
+from atom.governance.halt import HaltedError
 from atom.governance.models import Action, Maturity, Verdict
 from atom.governance.tables import ApprovalStatus
 from atom.kit.text import canonical_json, clean, shorten
@@ -41,9 +42,12 @@ class GovernanceService:
 
     async def authorize(self, session: AsyncSession, wish: Wish, *, step_key: str) -> Decision:
         """Decide with the agent as it is now, and audit, in the caller's transaction. A failure here is a refusal.
+        Raises HaltedError while everything is halted.
 
         An approval turns `ask` into `allow` once, and only for the very call it was given for.
         """
+        if await store.halt(session) is not None:
+            raise HaltedError("Everything is halted.", hint="`atom halt` says why, `atom halt --lift` lets it go on.")
         agent = await self.agents.get(session, str(wish.agent_id))
         able = await self._standing(session, agent, wish.callers)
         decision = decide(able, self.actions.get(wish.action), wish.trigger)
@@ -67,6 +71,9 @@ class GovernanceService:
             },
         )
         return decision
+
+    async def halted(self, session: AsyncSession) -> bool:
+        return await store.halt(session) is not None
 
     async def _standing(self, session: AsyncSession, agent: Agent, callers: Sequence[UUID]) -> Standing:
         """Working for others, an agent may do no more than the least mature of them: maturity cannot be borrowed."""

@@ -1,10 +1,10 @@
-"""SQL of audit entries and approvals."""
+"""SQL of audit entries, approvals and the kill switch."""
 
 from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Table, func, insert, select, update
+from sqlalchemy import CursorResult, Row, Table, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.agents.models import Agent
@@ -12,6 +12,9 @@ from atom.governance.tables import Approval, ApprovalStatus, AuditEntry
 from atom.kit.ids import new_id
 
 AUDIT = insert(cast(Table, AuditEntry.__table__))
+HALT = text("SELECT reason, halted_by, halted_at FROM halt")
+SET_HALT = text("INSERT INTO halt (reason, halted_by) VALUES (:reason, :by) ON CONFLICT DO NOTHING RETURNING single")
+LIFT_HALT = text("DELETE FROM halt RETURNING single")
 
 
 async def audit(session: AsyncSession, values: dict[str, Any]) -> None:
@@ -105,3 +108,16 @@ async def cancel_approvals(session: AsyncSession, execution_id: UUID) -> None:
         .where(Approval.execution_id == execution_id, Approval.status.in_(("pending", "approved")))
         .values(status=ApprovalStatus.CANCELLED.value, decided_at=func.coalesce(Approval.decided_at, func.now()))
     )
+
+
+async def halt(session: AsyncSession) -> Row[Any] | None:
+    return (await session.execute(HALT)).one_or_none()
+
+
+async def set_halt(session: AsyncSession, *, reason: str, by: str) -> bool:
+    """False when it stands already."""
+    return await session.scalar(SET_HALT, {"reason": reason, "by": by}) is not None
+
+
+async def lift_halt(session: AsyncSession) -> bool:
+    return await session.scalar(LIFT_HALT) is not None

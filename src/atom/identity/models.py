@@ -31,9 +31,11 @@ class Permission(StrEnum):
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
     MODELS_READ = "models:read"
+    MODELS_ADMIN = "models:admin"
     IDENTITY_READ = "identity:read"
     IDENTITY_ADMIN = "identity:admin"
     OPS_READ = "ops:read"
+    OPS_ADMIN = "ops:admin"
 
 
 _READ = frozenset(p for p in Permission if p.value.endswith(":read") and p is not Permission.IDENTITY_READ)

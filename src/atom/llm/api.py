@@ -23,13 +23,14 @@ def routes(llm: LlmService, guard: Guard) -> APIRouter:
 
     @router.get("", dependencies=[Depends(guard.requires(Permission.MODELS_READ))])
     async def show_models() -> ModelsOut:
+        config = await llm.directory.fresh()
         chosen = llm.choose()
         return ModelsOut(
             provider=chosen.provider,
             model=chosen.model,
             reason=chosen.reason,
             note=note_for(chosen.provider),
-            configured=[provider.value for provider in configured(llm.settings)],
+            configured=[provider.value for provider in configured(llm.settings, config.keys)],
         )
 
     return router

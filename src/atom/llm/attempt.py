@@ -5,10 +5,14 @@ import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 
 from atom.kit.clock import Clock
+from atom.kit.ids import new_id
+from atom.llm.calls import AttemptRecord, CallHooks, CompletedCall
+from atom.llm.catalogue import Catalogue, estimate_tokens
 from atom.llm.deadlines import Silence, watched
 from atom.llm.errors import (
     MalformedReplyError,
@@ -16,9 +20,11 @@ from atom.llm.errors import (
     ModelError,
     ModelTimeoutError,
     TruncatedReplyError,
+    error_class,
 )
 from atom.llm.metrics import ABORTED, ANSWERED, LlmMetrics
-from atom.llm.ports import ChatModel, ChatRequest, Completion, TextDelta
+from atom.llm.ports import ChatModel, ChatRequest, Completion, TextDelta, Usage
+from atom.llm.routes import Route
 from atom.settings import LlmSettings
 
 # With initial values, not .bind(): that would freeze whatever logging is set up when this module is imported.
@@ -29,30 +35,22 @@ OnDelta = Callable[[int, int, str], Awaitable[None] | None]  # attempt (from 1),
 MAX_REPLY_CHARS = 2_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class CompletedCall:
-    """A reply and what it took. The seconds are of the attempt that answered; `waited` is all that went before it."""
-
-    completion: Completion
-    attempt: int
-    seconds: float
-    first_byte_seconds: float
-    first_token_seconds: float | None  # None: the reply has no text
-    waited: float
-
-
 @dataclass(slots=True)
 class Attempt:
     """One try: what is measured while it runs, and what is said about it afterwards."""
 
     model: ChatModel
+    route: Route
     request: ChatRequest
     on_delta: OnDelta | None
     settings: LlmSettings
     metrics: LlmMetrics
+    catalogue: Catalogue
+    hooks: CallHooks
     clock: Clock
     number: int
     began: float  # of the first attempt
+    reservation: UUID | None = None
     started: float = 0.0
     first_byte: float | None = None
     first_token: float | None = None
@@ -60,21 +58,23 @@ class Attempt:
 
     async def run(self) -> CompletedCall:
         self.started = self._now()
-        outcome = ABORTED
+        failure: ModelError | None = None
+        completion: Completion | None = None
         try:
             completion = await self._bounded()
-            outcome = ANSWERED
         except ModelError as error:
-            outcome = error.code
+            failure = error
             self._log_failure(error)
             raise
         finally:
-            self._count(outcome)
+            self._count(failure, completion)
+            if completion is None:
+                self.hooks.note(self._record(failure, None))
         return self._completed(completion)
 
     async def _bounded(self) -> Completion:
         total = self.settings.timeout
-        bound = asyncio.timeout(total - (self.started - self.began))
+        bound = asyncio.timeout(total)
         try:
             async with bound:
                 return await self._read()
@@ -131,7 +131,36 @@ class Attempt:
             first_byte_seconds=seconds if self.first_byte is None else self.first_byte,
             first_token_seconds=self.first_token,
             waited=self.started - self.began,
+            record=self._record(None, completion),
         )
+
+    def _record(self, failure: ModelError | None, completion: Completion | None) -> AttemptRecord:
+        usage = completion.usage if completion else Usage()
+        model = completion.model if completion else self.route.model
+        return AttemptRecord(
+            id=new_id(),
+            provider=self.route.provider.value,
+            model=model,
+            key_id=self.route.key.id,
+            attempt=self.number,
+            outcome="ok" if completion else failure.code if failure else ABORTED,
+            seconds=self._now() - self.started,
+            error_class=None if failure is None else error_class(failure),
+            first_token_seconds=self.first_token,
+            usage=usage,
+            cost_usd=self.catalogue.cost(self.route.provider, model, usage),
+            request_id=completion.request_id if completion else None,
+            charged=self._charged(completion),
+            reservation=self.reservation,
+        )
+
+    def _charged(self, completion: Completion | None) -> int:
+        """Tokens, estimated where the provider said nothing. A failed attempt that had begun to answer was paid for."""
+        usage = completion.usage if completion else Usage()
+        if usage.input_tokens is not None and usage.output_tokens is not None:
+            return usage.input_tokens + usage.output_tokens
+        began = completion is not None or self.first_byte is not None
+        return estimate_tokens(self.request) + self.chars // 3 if began else 0
 
     def _log_failure(self, error: ModelError) -> None:
         said = {
@@ -149,15 +178,18 @@ class Attempt:
         else:
             key_log.warning("llm.attempt_failed", **said, retry_after=error.retry_after)
 
-    def _count(self, outcome: str) -> None:
-        provider = self.model.provider
-        self.metrics.requests.labels(provider, outcome).inc()
-        self.metrics.seconds.labels(provider).observe(self._now() - self.started)
+    def _count(self, failure: ModelError | None, completion: Completion | None) -> None:
+        provider, model = self.route.provider.value, self.route.model
+        outcome = ANSWERED if completion else failure.code if failure else ABORTED
+        self.metrics.attempted(provider, model, outcome, self._now() - self.started)
         if self.first_byte is not None:
-            self.metrics.first_byte.labels(provider).observe(self.first_byte)
+            self.metrics.began(provider, model, self.first_byte, self.first_token)
+        if completion is not None:
+            cost = self.catalogue.cost(self.route.provider, completion.model, completion.usage)
+            self.metrics.used(provider, model, completion.usage, cost)
 
     def _names(self) -> dict[str, str]:
-        return {"provider": self.model.provider, "model": self.request.model}
+        return {"provider": self.route.provider.value, "model": self.route.model, "key": self.route.key.name}
 
     def _now(self) -> float:
         return self.clock.monotonic()

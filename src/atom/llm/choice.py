@@ -1,16 +1,23 @@
 """Which provider and which model answer, decided from the settings alone, with the reason to show."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from atom.llm.access import KeyInfo, environment_key
 from atom.llm.errors import ModelNotConfiguredError
 from atom.settings import LlmSettings, Provider
 
 LOCAL_MODEL = "smollm2-135m-instruct"
 SCRIPTED_MODEL = "scripted"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
-KEYED = (Provider.OPENAI, Provider.ANTHROPIC)  # in the order in which a key decides
-FORMS = "Write provider/model (openai/NAME, anthropic/NAME), a provider (openai, anthropic, local), or a model's name."
+KEYED = (  # in the order in which a key decides
+    Provider.OPENAI, Provider.ANTHROPIC, Provider.GEMINI, Provider.AZURE, Provider.BEDROCK, Provider.COMPATIBLE,
+)  # fmt: skip
+IN_ENVIRONMENT = frozenset({Provider.OPENAI, Provider.ANTHROPIC, Provider.GEMINI})
+FORMS = (
+    "Write provider/model (openai/NAME, anthropic/NAME, gemini/NAME, compatible/NAME), a provider, or a model's name."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,47 +33,63 @@ class Choice:
         return f"{self.provider}/{self.model}"
 
 
-def choose(settings: LlmSettings, wanted: str | None = None) -> Choice:
-    """`wanted` is what the agent or the run names, if anything. Raises ModelNotConfiguredError."""
+def choose(
+    settings: LlmSettings, wanted: str | None = None, keys: Sequence[KeyInfo] = (), listed: Sequence[Provider] = ()
+) -> Choice:
+    """`wanted` is what the agent or the run names, if anything; `listed` the providers of the list of routes.
+
+    Raises ModelNotConfiguredError.
+    """
     if wanted is None or not wanted.strip():
-        provider, reason = _preferred(settings)
-        choice = Choice(provider, default_model(settings, provider), reason)
+        provider, reason = _preferred(settings, keys, listed)
+        choice = Choice(provider, default_model(settings, provider, keys), reason)
     else:
-        choice = _explicit(settings, wanted.strip())
-    _require(settings, choice.provider)
+        choice = _explicit(settings, wanted.strip(), keys, listed)
+    _require(settings, choice.provider, keys)
     return choice
 
 
-def configured(settings: LlmSettings) -> tuple[Provider, ...]:
+def configured(settings: LlmSettings, keys: Sequence[KeyInfo] = ()) -> tuple[Provider, ...]:
     """The providers that have what they need. The local one is always offered; its weights are looked for when used."""
-    keyed = tuple(provider for provider in KEYED if _has_key(settings, provider))
+    keyed = tuple(provider for provider in KEYED if _has_key(settings, provider, keys))
     scripted = (Provider.SCRIPTED,) if settings.scripted_path is not None else ()
     return (*keyed, *scripted, Provider.LOCAL)
 
 
-def default_model(settings: LlmSettings, provider: Provider) -> str:
-    return {
+def default_model(settings: LlmSettings, provider: Provider, keys: Sequence[KeyInfo] = ()) -> str:
+    """The model asked when none is named. Where the provider has no usual one: the first exact name among the models
+    of its first key; empty when there is none either."""
+    usual = {
         Provider.OPENAI: settings.openai_model,
         Provider.ANTHROPIC: settings.anthropic_model,
+        Provider.GEMINI: settings.gemini_model,
         Provider.LOCAL: LOCAL_MODEL,
         Provider.SCRIPTED: SCRIPTED_MODEL,
-    }[provider]
+    }.get(provider)
+    if usual is not None:
+        return usual
+    names = [name for key in keys if key.provider is provider for name in key.models if MODEL_NAME.fullmatch(name)]
+    return names[0] if names else ""
 
 
-def _preferred(settings: LlmSettings) -> tuple[Provider, str]:
+def _preferred(settings: LlmSettings, keys: Sequence[KeyInfo], listed: Sequence[Provider]) -> tuple[Provider, str]:
     if settings.provider is not None:
         return settings.provider, f"LLM_PROVIDER={settings.provider}"
+    if listed:
+        return listed[0], "it is the first of the routes"
     for provider in KEYED:
-        if _has_key(settings, provider):
+        if environment_key(settings, provider) is not None:
             return provider, f"{_key_variable(provider)} is set"
+        if any(key.provider is provider for key in keys):
+            return provider, "there is a key for it"
     return Provider.LOCAL, "no key is set"
 
 
-def _explicit(settings: LlmSettings, wanted: str) -> Choice:
+def _explicit(settings: LlmSettings, wanted: str, keys: Sequence[KeyInfo], listed: Sequence[Provider]) -> Choice:
     reason = f"the model {wanted} is asked for"
     if wanted in list(Provider):
         provider = Provider(wanted)
-        return Choice(provider, default_model(settings, provider), reason)
+        return Choice(provider, default_model(settings, provider, keys), reason)
     if MODEL_NAME.fullmatch(wanted) is None:
         raise ModelNotConfiguredError(f"{wanted[:80]!r} is not the name of a model.", hint=FORMS)
     head, slash, rest = wanted.partition("/")
@@ -75,7 +98,7 @@ def _explicit(settings: LlmSettings, wanted: str) -> Choice:
             f"{head!r} in the model name {wanted[:80]!r} is not a provider.",
             hint=f"{FORMS} For a name with a slash of an OpenAI-compatible endpoint: openai/{wanted[:80]}.",
         )
-    provider = Provider(head) if slash else _preferred(settings)[0]
+    provider = Provider(head) if slash else _preferred(settings, keys, listed)[0]
     model = rest if slash else wanted
     if provider is Provider.LOCAL and model != LOCAL_MODEL:
         raise ModelNotConfiguredError(
@@ -87,8 +110,12 @@ def _explicit(settings: LlmSettings, wanted: str) -> Choice:
     return Choice(provider, model, reason)
 
 
-def _require(settings: LlmSettings, provider: Provider) -> None:
-    if provider in KEYED and not _has_key(settings, provider):
+def _require(settings: LlmSettings, provider: Provider, keys: Sequence[KeyInfo]) -> None:
+    if provider in KEYED and not _has_key(settings, provider, keys):
+        if provider not in IN_ENVIRONMENT:
+            raise ModelNotConfiguredError(
+                f"There is no key for {provider}, and it was chosen.", hint=f"`atom keys add {provider} NAME` adds one."
+            )
         raise ModelNotConfiguredError(
             f"{_key_variable(provider)} is not set, and {provider} was chosen.",
             hint="Set it (any value for an endpoint that needs no key), or choose another provider.",
@@ -100,9 +127,8 @@ def _require(settings: LlmSettings, provider: Provider) -> None:
         )
 
 
-def _has_key(settings: LlmSettings, provider: Provider) -> bool:
-    key = settings.openai_api_key if provider is Provider.OPENAI else settings.anthropic_api_key
-    return key is not None and bool(key.get_secret_value().strip())
+def _has_key(settings: LlmSettings, provider: Provider, keys: Sequence[KeyInfo]) -> bool:
+    return environment_key(settings, provider) is not None or any(key.provider is provider for key in keys)
 
 
 def _key_variable(provider: Provider) -> str:

@@ -91,3 +91,42 @@ class ModelNotConfiguredError(AtomError):
 
     kind = Kind.INVALID
     code = "llm_not_configured"
+
+
+class CatalogueError(AtomError):
+    """The file with what is known of models cannot be used."""
+
+    kind = Kind.INVALID
+    code = "llm_catalogue_invalid"
+
+
+class RoutesDownError(ModelError):
+    """No route can answer now. `resume_after` is in seconds; `last` is what the last try said."""
+
+    code = "llm_routes_down"
+    retryable = True
+
+    def __init__(
+        self, message: str, *, provider: str, model: str, resume_after: float, last: ModelError | None
+    ) -> None:
+        hint = "It goes on by itself when a provider answers again. `atom keys list` shows the keys."
+        super().__init__(message, provider=provider, model=model, hint=hint)
+        self.resume_after = resume_after
+        self.last = last
+
+
+class OverBudgetError(AtomError):
+    """A call would go over a limit. `resume_after`: seconds until the window ends, None when only a person helps."""
+
+    kind = Kind.LIMITED
+    code = "llm_over_budget"
+
+    def __init__(self, message: str, *, hint: str, scope: str, resume_after: float | None) -> None:
+        super().__init__(message, hint=hint, scope=scope)
+        self.scope = scope
+        self.resume_after = resume_after
+
+
+def error_class(error: ModelError) -> str:
+    """For the ledger: what sort of failure, with the provider's status where there is one."""
+    return f"{error.code} ({error.status})" if error.status else error.code

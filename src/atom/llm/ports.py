@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 
 class Role(StrEnum):
@@ -104,3 +106,20 @@ class ChatModel(Protocol):
     def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completion]: ...
 
     async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class ListsModels(Protocol):
+    """A provider that can be asked for its models: the cheapest proof that a key is good."""
+
+    async def models(self) -> list[str]:
+        """Their names, as this key may use them. Raises ModelError subclasses."""
+        ...
+
+
+class WaitingRuns(Protocol):
+    """Whoever waits for a provider or a budget tries again, in the caller's transaction."""
+
+    async def models_changed(self, session: AsyncSession) -> None: ...
+
+    async def budgets_changed(self, session: AsyncSession) -> None: ...

@@ -1,42 +1,47 @@
-"""Model calls: the adapter loaded when it is first needed, and tries repeated where that may help."""
+"""Model calls: the routes in their order, tries repeated where that may help, the next one asked where it does not."""
 
 import asyncio
 import importlib
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import structlog
 
 from atom.kit.clock import Clock
-from atom.llm.attempt import Attempt, CompletedCall, OnDelta
+from atom.llm.access import Access, KeyInfo
+from atom.llm.attempt import OnDelta
+from atom.llm.breaker import Circuits
+from atom.llm.cache import Flights, NoCache, ResponseCache, cache_key, cacheable, decode, encode, keeps
+from atom.llm.calls import Caller, CompletedCall
+from atom.llm.catalogue import Catalogue, price_list
 from atom.llm.choice import Choice, choose
-from atom.llm.errors import ModelError, ModelNotConfiguredError
+from atom.llm.directory import Directory
+from atom.llm.errors import ModelNotConfiguredError
+from atom.llm.failover import Layer, Walk
 from atom.llm.metrics import LlmMetrics
 from atom.llm.ports import ChatModel, ChatRequest
-from atom.llm.retry import wait_before_next
+from atom.llm.routes import plan
 from atom.settings import LlmSettings, Provider
 
 # With initial values, not .bind(): that would freeze whatever logging is set up when this module is imported.
 log = structlog.get_logger(service="byok")
 
-Factory = Callable[[], Awaitable[ChatModel]]
+Factory = Callable[[Access], Awaitable[ChatModel]]
+MAX_OPEN = 64  # adapters with their connections; the one used longest ago is closed
 
-ADAPTERS = {
-    Provider.OPENAI: "atom.llm.adapters.openai",
-    Provider.ANTHROPIC: "atom.llm.adapters.anthropic",
-    Provider.LOCAL: "atom.llm.adapters.local",
-    Provider.SCRIPTED: "atom.llm.adapters.scripted",
-}
+ADAPTERS = {provider: f"atom.llm.adapters.{provider}" for provider in Provider}
 
 
 def adapter_factories(settings: LlmSettings) -> dict[Provider, Factory]:
     """How each provider is made when it is first used. Its SDK takes up to a second to import: then, in a thread."""
 
     def factory(name: str) -> Factory:
-        async def load() -> ChatModel:
+        async def load(access: Access) -> ChatModel:
             module = await asyncio.to_thread(importlib.import_module, name)
-            model: ChatModel = module.build(settings)
+            await asyncio.to_thread(price_list)
+            model: ChatModel = await asyncio.to_thread(module.build, access, settings)
             return model
 
         return load
@@ -44,63 +49,130 @@ def adapter_factories(settings: LlmSettings) -> dict[Provider, Factory]:
     return {provider: factory(name) for provider, name in ADAPTERS.items()}
 
 
-@dataclass(frozen=True, slots=True)
+Identity = tuple[Provider, UUID | None, int]
+
+
+@dataclass(slots=True)
+class OpenModels:
+    """The adapters in use, one for each key and each version of its secret. `linger`: seconds a call may take."""
+
+    factories: Mapping[Provider, Factory]
+    directory: Directory
+    linger: float
+    _models: dict[Identity, ChatModel] = field(init=False, default_factory=dict)
+    _retired: dict["asyncio.Task[None]", ChatModel] = field(init=False, default_factory=dict)
+    _loading: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+
+    async def get(self, key: KeyInfo) -> ChatModel:
+        """Raises ModelNotConfiguredError, VaultLockedError, KeyNotFoundError."""
+        identity = (key.provider, key.id, key.version)
+        found = self._models.get(identity)
+        if found is not None:
+            return found
+        async with self._loading:
+            return self._models.get(identity) or await self._load(key, identity)
+
+    async def aclose(self) -> None:
+        """Closes what was opened; a later call opens it again."""
+        async with self._loading:
+            retired = dict(self._retired)
+            for task in retired:
+                task.cancel()
+            for model in [*self._models.values(), *retired.values()]:
+                await model.aclose()
+            self._models.clear()
+            self._retired.clear()
+
+    async def _load(self, key: KeyInfo, identity: Identity) -> ChatModel:
+        factory = self.factories.get(key.provider)
+        if factory is None:
+            known = ", ".join(sorted(self.factories))
+            raise ModelNotConfiguredError(f"{key.provider} is not a provider here.", hint=f"There are: {known}.")
+        model = await factory(await self.directory.access(key))
+        log.info("llm.provider_ready", provider=key.provider, key=key.name)
+        stale = [one for one in self._models if one[1] is not None and one[1] == key.id]
+        if len(self._models) >= MAX_OPEN and not stale:
+            stale = [next(iter(self._models))]
+        for one in stale:
+            self._retire(self._models.pop(one))
+        self._models[identity] = model
+        return model
+
+    def _retire(self, model: ChatModel) -> None:
+        """Closed when no call can be using it any more."""
+
+        async def close() -> None:
+            await asyncio.sleep(self.linger)
+            await model.aclose()
+
+        task = asyncio.ensure_future(close())
+        self._retired[task] = model
+        task.add_done_callback(lambda done: self._retired.pop(done, None))
+
+
+@dataclass(slots=True)
 class LlmService:
-    """Calls models. It holds no database connection and needs none."""
+    """Calls models. It holds no database connection across a call."""
 
     settings: LlmSettings
     factories: Mapping[Provider, Factory]
     metrics: LlmMetrics
     clock: Clock
+    directory: Directory
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    cache: ResponseCache = field(default_factory=NoCache)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     jitter: Callable[[], float] = random.random
-    _models: dict[Provider, ChatModel] = field(init=False, default_factory=dict)
-    _loading: asyncio.Lock = field(init=False, default_factory=asyncio.Lock)
+    models: OpenModels = field(init=False)
+    circuits: Circuits = field(init=False)
+    _layer: Layer = field(init=False)
+    _flights: Flights = field(init=False, default_factory=Flights)
+
+    def __post_init__(self) -> None:
+        self.models = OpenModels(self.factories, self.directory, self.settings.timeout)
+        self.circuits = Circuits(self.clock, self.jitter)
+        self._layer = Layer(
+            self.settings, self.metrics, self.clock, self.directory, self.catalogue, self.circuits, self.models,
+            self.sleep, self.jitter,
+        )  # fmt: skip
 
     def choose(self, wanted: str | None = None) -> Choice:
-        """Raises ModelNotConfiguredError."""
-        return choose(self.settings, wanted)
+        """What is asked first, as far as this process knows. Raises ModelNotConfiguredError."""
+        config = self.directory.config
+        return choose(self.settings, wanted, config.keys, tuple(line.provider for line in config.lines))
 
     async def complete(
-        self, provider: Provider, request: ChatRequest, on_delta: OnDelta | None = None
+        self, wanted: str | None, request: ChatRequest, on_delta: OnDelta | None = None, caller: Caller | None = None
     ) -> CompletedCall:
-        """The reply, or the last ModelError when no try gave one within `llm.timeout` and `llm.attempts`.
+        """The reply. `wanted` is what the agent or the run names; `request.model` is set for each route.
 
-        A later attempt begins its text again at offset 0: it replaces what an earlier one showed.
+        A later attempt begins its text again at offset 0: it replaces what an earlier one showed. Raises
+        RoutesDownError when nothing can answer now, OverBudgetError, and the ModelError of what cannot be helped by
+        another try.
         """
-        model = await self._model(provider)
-        began = self.clock.monotonic()
-
-        def attempt(number: int) -> Attempt:
-            return Attempt(model, request, on_delta, self.settings, self.metrics, self.clock, number, began)
-
-        for number in range(1, self.settings.attempts):
-            try:
-                return await attempt(number).run()
-            except ModelError as error:
-                left = self.settings.timeout - (self.clock.monotonic() - began)
-                wait = wait_before_next(error, attempt=number, left=left, jitter=self.jitter())
-                if wait is None:
-                    raise
-            log.info(
-                "llm.retrying", provider=provider, model=request.model, attempt=number + 1, wait_seconds=round(wait, 3)
-            )
-            await self.sleep(wait)
-        return await attempt(self.settings.attempts).run()
+        caller = caller or Caller()
+        config = await self.directory.fresh()
+        routes = plan(self.settings, config, wanted, caller.requester)
+        walk = Walk(self._layer, routes, request, on_delta, caller)
+        if not caller.use_cache or not cacheable(request, self.settings):
+            return await walk.run()
+        return await self._through_cache(cache_key(routes[0], request), walk)
 
     async def aclose(self) -> None:
-        """Closes what was opened; a later call opens it again."""
-        async with self._loading:
-            for provider in list(self._models):
-                await self._models.pop(provider).aclose()
+        await self.models.aclose()
+        await self.cache.aclose()
 
-    async def _model(self, provider: Provider) -> ChatModel:
-        async with self._loading:
-            if provider not in self._models:
-                factory = self.factories.get(provider)
-                if factory is None:
-                    known = ", ".join(sorted(self.factories))
-                    raise ModelNotConfiguredError(f"{provider} is not a provider here.", hint=f"There are: {known}.")
-                self._models[provider] = await factory()
-                log.info("llm.provider_ready", provider=provider)
-            return self._models[provider]
+    async def _through_cache(self, key: str, walk: Walk) -> CompletedCall:
+        """Calls that ask the same at the same time wait for one of them. When that one fails, the next tries."""
+        while True:  # each turn ends with an answer, an error, or behind another call that has a bound
+            async with self._flights.join(key) as leads:
+                began = self.clock.monotonic()
+                found = decode(await self.cache.get(key))
+                self.metrics.cache.labels("miss" if found is None else "hit").inc()
+                if found is not None:
+                    return await walk.from_cache(found, self.clock.monotonic() - began)
+                if leads:
+                    done = await walk.run()
+                    if keeps(done.completion):
+                        await self.cache.put(key, encode(done.completion), self.settings.cache_ttl)
+                    return done

@@ -48,6 +48,9 @@ class ScriptedModel:
         finally:
             self.closed += 1
 
+    async def models(self) -> list[str]:
+        return ["scripted"]
+
     async def aclose(self) -> None:
         """Nothing is open."""
 

@@ -35,7 +35,7 @@ async def wait_until_usable(checks: Sequence[Check]) -> None:
 async def _usable(checks: Sequence[Check]) -> bool:
     try:
         async with asyncio.timeout(PROBE_SECONDS):
-            return all([await check.probe() is Health.HEALTHY for check in checks if check.critical])
+            return all([await check.probe() is Health.HEALTHY for check in checks if check.awaited])
     except TimeoutError:
         return False
 

@@ -5,19 +5,23 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+import structlog
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from atom.errors import AtomError, UnavailableError
+from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError, Sessions, unit_of_work
 from atom.infra.outage import Outage
 from atom.infra.redis import RedisAddress, parse_redis_url, ping
 from atom.infra.schema import head
 from atom.llm.adapters import local_weights
 from atom.llm.choice import Choice
+from atom.llm.vault.service import Vault
 from atom.settings import DatabaseSettings, Provider, RedisSettings
 
+log = structlog.get_logger(service="doctor")
 WORKER_ALIVE_SECONDS = 60.0
 ANSWER_SECONDS = 1.5
 CANCEL_SECONDS = 0.5
@@ -39,11 +43,15 @@ Probe = Callable[[], Awaitable[Health]]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`critical`: when it is unhealthy, this process must get no traffic. A probe that does not end is unhealthy."""
+    """`critical`: when it is unhealthy, this process must get no traffic. `awaited`: who starts waits for it.
+
+    A probe that does not end is unhealthy.
+    """
 
     id: str
     probe: Probe
     critical: bool = False
+    awaited: bool = False
 
 
 def database_check(engine: AsyncEngine, outage: Outage) -> Check:
@@ -58,7 +66,7 @@ def database_check(engine: AsyncEngine, outage: Outage) -> Check:
         outage.ended()
         return Health.HEALTHY
 
-    return Check("database", probe, critical=True)
+    return Check("database", probe, critical=True, awaited=True)
 
 
 def schema_check(engine: AsyncEngine, head: str) -> Check:
@@ -69,13 +77,14 @@ def schema_check(engine: AsyncEngine, head: str) -> Check:
             return Health.UNHEALTHY
         return Health.HEALTHY if found == head else Health.UNHEALTHY
 
-    return Check("schema", probe, critical=True)
+    return Check("schema", probe, critical=True, awaited=True)
 
 
 def workers_check(engine: AsyncEngine) -> Check:
-    """Whether any process of the cluster works on runs."""
+    """Whether any process of the cluster works on runs, and nobody has halted them."""
     query = text(
         "SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - make_interval(secs => :seconds)"
+        " AND NOT EXISTS (SELECT 1 FROM halt)"
     )
 
     async def probe() -> Health:
@@ -137,6 +146,25 @@ def llm_check(choose: Callable[[], Choice], missing: Callable[[], str | None] = 
     return Check("llm", probe)
 
 
+def vault_check(sessions: Sessions, vault: Vault) -> Check:
+    """Whether the stored provider keys can be opened with the key-encryption key as it is now."""
+
+    async def probe() -> Health:
+        try:
+            async with unit_of_work(sessions) as session:
+                if not await vault.used(session):
+                    return Health.DISABLED
+                locked = await vault.check(session)
+        except (DatabaseUnavailableError, PoolExhaustedError):
+            return Health.DEGRADED  # the database's own check says what is wrong
+        if locked is not None:
+            log.error("vault_locked", error_code=locked.code, error=locked.message)
+            return Health.UNHEALTHY
+        return Health.HEALTHY
+
+    return Check("vault", probe, critical=True)
+
+
 def disabled_check(id_: str) -> Check:
     """A part that this deployment does not have."""
 
@@ -147,7 +175,7 @@ def disabled_check(id_: str) -> Check:
 
 
 def standard_checks(
-    engine: AsyncEngine, outage: Outage, redis: RedisSettings, choose: Callable[[], Choice]
+    engine: AsyncEngine, outage: Outage, redis: RedisSettings, choose: Callable[[], Choice], vault: Check
 ) -> tuple[Check, ...]:
     """The checks of `/health/ready`. `engine` is the probes' own pool; `outage` is told once, whoever finds it."""
     address = parse_redis_url(redis.url) if redis.url else None
@@ -158,5 +186,5 @@ def standard_checks(
         llm_check(choose),
         disabled_check("sandbox"),
         workers_check(engine),
-        disabled_check("vault"),
+        vault,
     )

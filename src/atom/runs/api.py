@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -44,6 +45,7 @@ class UsageOut(BaseModel):
     output_tokens: int | None
     model_calls: int
     tool_calls: int
+    cost_usd: Decimal | None = Field(description="Of calls whose price is known; null: of none.")
 
 
 class RunOut(BaseModel):
@@ -54,6 +56,8 @@ class RunOut(BaseModel):
     conversation_id: UUID
     status: RunStatus
     wait_reason: str | None
+    wait_detail: str | None = Field(description="What it waits for, in words.")
+    resume_at: datetime | None = Field(description="When it is tried again by itself.")
     priority: Priority
     pause_requested: bool = Field(description="It stops at its next step boundary.")
     retry_of: UUID | None = Field(description="The run that this one does anew; of a line of retries, the first.")
@@ -85,6 +89,7 @@ class RunIn(BaseModel):
     conversation_id: UUID | None = None
     model: str | None = Field(default=None, max_length=200)
     priority: Priority = Priority.NORMAL
+    no_cache: bool = Field(default=False, description="Ask the model anew where the response cache has an answer.")
 
 
 class OpenCallOut(BaseModel):
@@ -153,7 +158,14 @@ def routes(runs: RunService, control: RunControl, sessions: Sessions, guard: Gua
     async def start_run(
         agent: str, body: RunIn, by: Writer, idempotency_key: Annotated[str | None, Header()] = None
     ) -> RunOut:
-        order = Order(body.task, tuple(body.files), body.conversation_id, body.model, priority=body.priority)
+        order = Order(
+            body.task,
+            tuple(body.files),
+            body.conversation_id,
+            body.model,
+            priority=body.priority,
+            no_cache=body.no_cache,
+        )
         async with unit_of_work(sessions) as session:
             run_id = await runs.start(session, by, agent, order, idempotency_key=idempotency_key)
             return _out(*await runs.get(session, run_id))
@@ -323,6 +335,8 @@ def _out(run: Run, agent: str) -> RunOut:
         conversation_id=run.conversation_id,
         status=RunStatus(run.status),
         wait_reason=run.wait_reason,
+        wait_detail=run.wait_detail if run.status == RunStatus.WAITING else None,
+        resume_at=run.resume_at if run.status == RunStatus.WAITING else None,
         priority=Priority.of(run.priority),
         pause_requested=run.pause_requested_at is not None,
         retry_of=run.retry_of,
@@ -340,6 +354,7 @@ def _out(run: Run, agent: str) -> RunOut:
             output_tokens=run.output_tokens,
             model_calls=run.model_calls,
             tool_calls=run.tool_calls,
+            cost_usd=run.cost_usd,
         ),
         requested_by=run.requested_by,
         created_at=run.created_at,

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from atom.llm.calls import Caller
 from atom.llm.notes import note_for
 from atom.llm.ports import ChatRequest
 from atom.llm.service import LlmService
 from atom.runs.ports import Answered, ChosenModel, OnDelta
-from atom.settings import Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,8 @@ class LlmModels:
         choice = self.llm.choose(requested)
         return ChosenModel(choice.provider.value, choice.model, choice.reason, note_for(choice.provider))
 
-    async def ask(self, chosen: ChosenModel, request: ChatRequest, on_delta: OnDelta) -> Answered:
-        done = await self.llm.complete(Provider(chosen.provider), request, on_delta)
-        return Answered(done.completion, done.attempt, done.seconds, done.first_token_seconds)
+    async def ask(self, requested: str | None, request: ChatRequest, on_delta: OnDelta, caller: Caller) -> Answered:
+        done = await self.llm.complete(requested, request, on_delta, caller)
+        return Answered(
+            done.completion, done.attempt, done.seconds, done.first_token_seconds, done.record, done.fell_back_from
+        )

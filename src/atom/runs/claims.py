@@ -75,14 +75,16 @@ class Claims:
             if taken is None:
                 return None
             await store.take(session, run, taken, owner=self.owner, seconds=self.settings.lease_seconds)
-            run.crashes = taken.crashes
-            return Claimed(run, taken.epoch, await self._describe(session, run), run.started_at is None)
+            crashed, run.crashes = taken.crashes > run.crashes, taken.crashes
+            work = await self._describe(session, run, crashed=crashed)
+            return Claimed(run, taken.epoch, work, run.started_at is None)
         return None
 
-    async def _describe(self, session: AsyncSession, run: Run) -> Work:
+    async def _describe(self, session: AsyncSession, run: Run, *, crashed: bool) -> Work:
         version = await self.agents.at_version(session, run.agent_id, run.agent_version)
         earlier = await store.in_conversation(session, run.conversation_id, before=run.id, limit=HISTORY_RUNS)
         lineage = await store.lineage(session, run.id) if run.parent_id else ()
+        root = await store.get(session, lineage[-1][0]) if lineage else run
         return Work(
             run_id=run.id,
             agent_id=run.agent_id,
@@ -95,4 +97,8 @@ class Claims:
             history=tuple(exchanges(run, earlier)),
             worked_ms=run.worked_ms,
             callers=tuple(agent_id for _, agent_id in lineage[1:]),
+            requester=root.requested_by if root else None,
+            requested_model=run.requested_model,
+            no_cache=run.no_cache,
+            lost_call=crashed,
         )

@@ -2,6 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +19,9 @@ from atom.governance.decide import Decision
 from atom.governance.models import Verdict
 from atom.governance.service import GovernanceService, Wish
 from atom.infra.db import Sessions, unit_of_work, with_retry
-from atom.kit.text import clean_json, shorten
+from atom.kit.text import clean, clean_json, shorten
+from atom.llm.calls import FailedOver
+from atom.llm.errors import OverBudgetError, RoutesDownError
 from atom.llm.ports import ToolCall
 from atom.runs import store
 from atom.runs.artefacts import Written
@@ -27,6 +31,7 @@ from atom.runs.plan import Place
 from atom.runs.ports import Answered, ChosenModel
 from atom.runs.records import ReplyRecord, ToolRecord, reply_from_json, reply_to_json, tool_from_json, tool_to_json
 from atom.runs.sources import Source
+from atom.runs.spending import Spending, StepHooks
 from atom.runs.transcript import Recorded
 from atom.runs.transitions import CANCEL, COMPLETE, FAIL, GO_ON, HAND_OVER, PAUSE, Move, park
 
@@ -57,6 +62,7 @@ class Asked:
 
     cancel: bool
     pause: bool
+    halt: bool
 
 
 @dataclass(slots=True)
@@ -72,6 +78,8 @@ class Journal:
     governance: GovernanceService = field(repr=False)
     doorbell: Doorbell = field(repr=False)
     family: Family = field(repr=False)
+    spending: Spending = field(repr=False)
+    _waiting_since: datetime | None = field(default=None, init=False)
 
     @property
     def run_id(self) -> UUID:
@@ -111,7 +119,11 @@ class Journal:
             "output_tokens": _plus(Run.output_tokens, usage.output_tokens),
             "model": record.model,
             "provider": record.provider,
+            "cost_usd": _plus(Run.cost_usd, answered.record.cost_usd),
+            "provider_wait_since": None,
         }
+        self._waiting_since = None
+        self.spending.note(key, answered.record)
         data = {
             "step": key,
             "attempt": record.attempt,
@@ -120,23 +132,39 @@ class Journal:
             "finish_reason": record.finish_reason.value,
             "provider": record.provider,
             "model": record.model,
+            "cache_hit": answered.record.cache_hit,
+            "instead_of": answered.fell_back_from,
         }
 
         async def write(session: AsyncSession) -> None:
             await self._write(session, counts)
             await store.add_step(session, self._step(key, StepKind.MODEL, record.model, {"turn": turn}, result))
-            await store.add_llm_call(session, self._call(key, record, answered))
             await self._emit(session, EventType.MODEL_REPLIED, clean_json(data))
 
         await self._record(key, write)
 
-    async def model_failed(self, turn: int, chosen: ChosenModel, error: AtomError, seconds: float) -> None:
+    def hooks(self, key: str) -> StepHooks:
+        """What a model call of this step reports to."""
+        return StepHooks(self.spending, key, self._failed_over)
+
+    async def lost_call(self, turn: int) -> None:
+        """The owner before died, perhaps in a call: it is listed, though nobody knows whether it was made."""
         async with unit_of_work(self.sessions) as session:
             await self._write(session, {})
-            values = {"execution_id": self.run_id, "step_key": reply_key(turn), "attempt": 0, "outcome": error.code}
-            await store.add_llm_call(
-                session, values | {"provider": chosen.provider, "model": chosen.model, "seconds": seconds}
-            )
+            await self.spending.lost_call(session, reply_key(turn))
+
+    async def wait_for_provider(self, error: RoutesDownError, *, bound: float) -> bool:
+        """Parked until a route may answer again. False when it has waited for `bound` seconds already."""
+        since = self._waiting_since or self.run.provider_wait_since
+        if (since is not None and (datetime.now(UTC) - since).total_seconds() >= bound) or bound == 0:
+            return False
+        values = {"provider_wait_since": func.coalesce(Run.provider_wait_since, func.now())}
+        await self._wait_until(WaitReason.PROVIDER, error, error.resume_after, values)
+        return True
+
+    async def wait_for_budget(self, error: OverBudgetError) -> None:
+        """Parked until a person raises the limit, or its window ends."""
+        await self._wait_until(WaitReason.BUDGET, error, error.resume_after, {})
 
     async def authorize(self, key: str, call_id: str, wish: Wish, *, again: bool) -> Decision:
         """The one door. Allowed: the call is on record before it begins. Asked: the run is parked with its question.
@@ -248,6 +276,31 @@ class Journal:
             await self._make(session, HAND_OVER, values)
             await self.doorbell.ring(session, Topic.RUN, [self.run_id])
 
+    async def _wait_until(
+        self, reason: WaitReason, error: AtomError, seconds: float | None, values: dict[str, Any]
+    ) -> None:
+        at = None if seconds is None else func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+        detail = clean(shorten(f"{error.message} {error.hint}".strip(), EVENT_TEXT))
+        async with unit_of_work(self.sessions) as session:
+            await self._make(session, park(reason), {**values, "resume_at": at, "wait_detail": detail})
+            said = {"wait_reason": reason.value, "detail": detail, "code": error.code, "seconds": seconds}
+            await self._emit(session, EventType.RUN_WAITING, said)
+
+    async def _failed_over(self, key: str, change: FailedOver) -> None:
+        said = {
+            "step": key,
+            "from": change.source.name,
+            "to": change.target.name,
+            "error_code": change.error_code,
+            "reason": clean(shorten(change.reason, EVENT_TEXT)),
+        }
+        async with unit_of_work(self.sessions) as session:
+            await self._write(session, {})
+            if change.source != change.target:
+                await self._emit(session, EventType.MODEL_FAILED_OVER, said)
+            if change.restarted:
+                await self._emit(session, EventType.MODEL_RESTARTED, said)
+
     async def _record(self, key: str, write: Callable[[AsyncSession], Awaitable[None]]) -> None:
         """What was paid for or took effect is held on to while the database is away: lost, it would be paid again, or a
         person would have to find out. A commit whose reply was lost is found on the next try."""
@@ -270,11 +323,13 @@ class Journal:
         seconds = None if move.release else self.lease_seconds
         status = {} if move is GO_ON else {"status": move.status.value, "wait_reason": move.wait_reason}
         await lease.write(session, Run, self.run_id, epoch=self.epoch, seconds=seconds, values={**status, **values})
+        await self.spending.flush(session)
 
     async def _asked(self, session: AsyncSession) -> Asked:
         run = await store.get(session, self.run_id)
         assert run is not None
-        return Asked(cancel=run.cancel_requested_at is not None, pause=run.pause_requested_at is not None)
+        halted = await self.governance.halted(session)
+        return Asked(run.cancel_requested_at is not None, run.pause_requested_at is not None, halted)
 
     async def _park(self, session: AsyncSession, reason: WaitReason, **said: str) -> None:
         await self._make(session, park(reason), {})
@@ -309,21 +364,6 @@ class Journal:
             **ended,
         }
 
-    def _call(self, key: str, record: ReplyRecord, answered: Answered) -> dict[str, Any]:
-        return {
-            "execution_id": self.run_id,
-            "step_key": key,
-            "attempt": record.attempt,
-            "provider": record.provider,
-            "model": record.model,
-            "outcome": "ok",
-            "input_tokens": record.usage.input_tokens,
-            "output_tokens": record.usage.output_tokens,
-            "seconds": answered.seconds,
-            "first_token_seconds": answered.first_token_seconds,
-            "request_id": answered.completion.request_id,
-        }
-
 
 def read(steps: Sequence[Step]) -> Loaded:
     """The journal by step key. Pure."""
@@ -341,6 +381,6 @@ def read(steps: Sequence[Step]) -> Loaded:
     return Loaded(Recorded(replies, results), begun)
 
 
-def _plus(column: Any, tokens: int | None) -> Any:
+def _plus(column: Any, amount: int | Decimal | None) -> Any:
     """Unknown stays unknown until a provider reports a number."""
-    return column if tokens is None else func.coalesce(column, 0) + tokens
+    return column if amount is None else func.coalesce(column, 0) + amount

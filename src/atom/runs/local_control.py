@@ -16,9 +16,11 @@ class LocalControl:
     """Whoever tells it has put the wish on record before: it is only the faster way."""
 
     draining: bool = False
+    halted: bool = False
     _tasks: dict[UUID, asyncio.Task[None]] = field(default_factory=dict, init=False)
     _cancelled: set[UUID] = field(default_factory=set, init=False)
     _pausing: set[UUID] = field(default_factory=set, init=False)
+    _stopped: set[UUID] = field(default_factory=set, init=False)
 
     @contextmanager
     def at_work(self, run_id: UUID, task: asyncio.Task[None]) -> Iterator[None]:
@@ -30,6 +32,22 @@ class LocalControl:
                 del self._tasks[run_id]
                 self._cancelled.discard(run_id)
                 self._pausing.discard(run_id)
+                self._stopped.discard(run_id)
+
+    def halt(self) -> None:
+        """The kill switch: stop every run now, in the middle of whatever it does. They go on when it is lifted."""
+        self.halted = True
+        for run_id, task in self._tasks.items():
+            if run_id not in self._stopped:
+                self._stopped.add(run_id)
+                task.cancel()
+
+    def lift(self) -> None:
+        self.halted = False
+
+    def stopped(self, run_id: UUID) -> bool:
+        """By the kill switch."""
+        return run_id in self._stopped
 
     def drain(self) -> None:
         """Hand every run over at its next step boundary, and claim no more."""
@@ -57,13 +75,20 @@ class LocalControl:
         """Asked at each step boundary."""
         if run_id in self._pausing:
             return PauseError("Somebody wants the run to stop here.")
-        return HandOverError("This worker is stopping.") if self.draining else None
+        return HandOverError("This worker is stopping.") if self.draining or self.halted else None
 
     def hear_cancel(self, payload: str) -> None:
         """What another process said by NOTIFY: a run's id, or nothing of use."""
         run_id = parse_id(payload)
         if run_id is not None:
             self.cancel(run_id)
+
+    def hear_halt(self, payload: str) -> None:
+        """`halt` or `lift`. A notification that was missed is found by the heartbeat of each run."""
+        if payload == "halt":
+            self.halt()
+        elif payload == "lift":
+            self.lift()
 
     def hear_pause(self, payload: str) -> None:
         run_id = parse_id(payload)

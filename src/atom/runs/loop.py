@@ -16,7 +16,8 @@ from atom.governance.decide import Decision, Trigger
 from atom.governance.models import EffectClass, Verdict
 from atom.governance.service import Wish
 from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError
-from atom.llm.errors import ModelError
+from atom.llm.calls import Caller
+from atom.llm.errors import OverBudgetError, RoutesDownError
 from atom.llm.ports import ChatRequest, FinishReason, ToolCall
 from atom.runs.artefacts import Written, describe
 from atom.runs.errors import ParkedError, ToolCallLimitError, WallTimeError
@@ -33,14 +34,16 @@ from atom.tools.errors import ToolArgumentsError, ToolError
 from atom.tools.ports import SourceLine, Tool, ToolContext, ToolOutput
 from atom.tools.registry import ToolRegistry
 
-ATTEMPTS_OF_OWNER = 100  # the next owner of a run numbers its attempts behind those: none of its text looks like theirs
 NO_RESULT = (ParkedError, FencedError, DatabaseUnavailableError, PoolExhaustedError)  # nothing that a tool said
 log = structlog.get_logger(service="agent_execution")
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a run is about, fixed when it is claimed. `callers`: the agents it works for, nearest first."""
+    """What a run is about, fixed when it is claimed. `callers`: the agents it works for, nearest first.
+
+    `requester`: the actor behind all of them. `lost_call`: the last owner died, perhaps while it was asking a model.
+    """
 
     run_id: UUID
     agent_id: UUID
@@ -53,6 +56,10 @@ class Work:
     history: tuple[Exchange, ...]
     worked_ms: int
     callers: tuple[UUID, ...] = ()
+    requester: str | None = None
+    requested_model: str | None = None
+    no_cache: bool = False
+    lost_call: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ class Finished:
 @dataclass(slots=True)
 class AgentLoop:
     """One owner's walk through a run. `save` keeps what a call wrote before the journal says so. `leave` tells at each
-    step boundary why to stop there, if there is a reason."""
+    step boundary why to stop there, if there is a reason. `patience`: seconds that a run may wait for a provider."""
 
     work: Work
     workspace: Path
@@ -76,6 +83,8 @@ class AgentLoop:
     deltas: DeltaSink
     limits: RunSettings
     max_tokens: int
+    temperature: float | None
+    patience: float
     leave: Callable[[], AtomError | None]
     _replies: dict[int, ReplyRecord] = field(default_factory=dict, init=False)
     _results: dict[tuple[int, int], ToolRecord] = field(default_factory=dict, init=False)
@@ -87,6 +96,9 @@ class AgentLoop:
         loaded = await self.journal.load()
         self._replies, self._results = dict(loaded.recorded.replies), dict(loaded.recorded.results)
         self._begun = loaded.begun
+        match next_step(self.recorded, self._begun):
+            case Ask(turn) if self.work.lost_call:
+                await self.journal.lost_call(turn)
         for _ in range(MAX_STEPS):
             match next_step(self.recorded, self._begun):
                 case Ask(turn):
@@ -114,22 +126,27 @@ class AgentLoop:
             messages=build(self.work.instructions, self.work.history, self.work.task, self.work.files, self.recorded),
             tools=self.registry.specs(self.work.tools),
             max_tokens=self.max_tokens,
+            temperature=self.temperature,
         )
         key = reply_key(turn)
-        first = ATTEMPTS_OF_OWNER * (self.journal.epoch - 1)
+        first = self.journal.spending.first
 
         async def show(attempt: int, offset: int, text: str) -> None:
             self.deltas.show(Delta(self.work.run_id, key, first + attempt, offset, text))
 
-        began = time.monotonic()
+        caller = Caller(self.work.requester, self.journal.hooks(key), use_cache=not self.work.no_cache)
         try:
             async with asyncio.timeout(self._seconds_left()):
-                answered = await self.models.ask(self.chosen, request, show)
+                answered = await self.models.ask(self.work.requested_model, request, show, caller)
         except TimeoutError as error:
             raise self._out_of_time() from error
-        except ModelError as error:
-            await self.journal.model_failed(turn, self.chosen, error, time.monotonic() - began)
-            raise
+        except RoutesDownError as error:
+            if not await self.journal.wait_for_provider(error, bound=self.patience):
+                raise error.last or error from None
+            raise ParkedError("The run waits for a provider.") from error
+        except OverBudgetError as error:
+            await self.journal.wait_for_budget(error)
+            raise ParkedError("The run waits for a budget.") from error
         record = reply_record(answered.completion, first + answered.attempt)
         await self.journal.replied(turn, record, answered)
         self._replies[turn] = record

@@ -1,6 +1,7 @@
 """Runs, their journal and the conversations they belong to."""
 
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
@@ -119,6 +120,11 @@ class Run(Leased, Base):
     retry_of: Mapped[UUID | None] = mapped_column(ForeignKey("agent_execution.id"))
     parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("agent_execution.id"))
     parent_step: Mapped[str | None]
+    resume_at: Mapped[datetime | None]
+    provider_wait_since: Mapped[datetime | None]
+    wait_detail: Mapped[str | None]
+    cost_usd: Mapped[Decimal | None]
+    no_cache: Mapped[bool]
 
 
 class AgentTurn(Base):
@@ -159,26 +165,6 @@ class Artefact(Base):
     sha256: Mapped[str]
     step_key: Mapped[str]
     written_at: Mapped[datetime]
-
-
-class LlmCall(Base):
-    """One call of a provider: who answered, what it used, how long it took."""
-
-    __tablename__ = "llm_call"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    execution_id: Mapped[UUID | None]
-    step_key: Mapped[str | None]
-    attempt: Mapped[int]
-    provider: Mapped[str]
-    model: Mapped[str]
-    outcome: Mapped[str]
-    input_tokens: Mapped[BigInt | None]
-    output_tokens: Mapped[BigInt | None]
-    seconds: Mapped[float]
-    first_token_seconds: Mapped[float | None]
-    request_id: Mapped[str | None]
-    at: Mapped[datetime]
 
 
 class IdempotencyKey(Base):

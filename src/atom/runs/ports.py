@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
+from atom.llm.calls import AttemptRecord, Caller
 from atom.llm.ports import ChatRequest, Completion
 
 OnDelta = Callable[[int, int, str], Awaitable[None]]
@@ -21,6 +22,8 @@ class Answered:
     attempt: int
     seconds: float
     first_token_seconds: float | None
+    record: AttemptRecord
+    fell_back_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +37,11 @@ class ChosenModel:
 
 
 class Models(Protocol):
-    """Raises ModelError subclasses and ModelNotConfiguredError."""
+    """Raises ModelError subclasses, OverBudgetError and ModelNotConfiguredError."""
 
     def choose(self, requested: str | None) -> ChosenModel: ...
 
-    async def ask(self, chosen: ChosenModel, request: ChatRequest, on_delta: OnDelta) -> Answered: ...
+    async def ask(self, requested: str | None, request: ChatRequest, on_delta: OnDelta, caller: Caller) -> Answered: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class Order:
     model: str | None = None
     trigger: Trigger = Trigger.MANUAL
     priority: Priority = Priority.NORMAL
+    no_cache: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class RunService:
             conversation_id=old.conversation_id,
             model=old.requested_model,
             priority=Priority.of(old.priority),
+            no_cache=old.no_cache,
         )
         await self._check(agent, order)
         accepted = Accepted(agent, order, old.conversation_id, retry_of=old.retry_of or old.id)
@@ -128,6 +130,7 @@ class RunService:
             "requested_model": order.model or agent.model,
             "priority": order.priority.rank,
             "retry_of": accepted.retry_of,
+            "no_cache": order.no_cache,
         }
         await store.add_run(session, values)
         if idempotency_key is not None:
@@ -226,4 +229,6 @@ def _fingerprint(agent: str, order: Order) -> str:
     body = [agent, order.task, list(order.files), str(order.conversation_id), order.model]
     if order.priority is not Priority.NORMAL:
         body.append(order.priority.value)
+    if order.no_cache:
+        body.append("no_cache")
     return hashlib.sha256(canonical_json(body).encode("utf-8", "replace")).hexdigest()

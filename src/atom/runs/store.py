@@ -14,7 +14,6 @@ from atom.runs.models import (
     Artefact,
     Conversation,
     IdempotencyKey,
-    LlmCall,
     Priority,
     Run,
     RunStatus,
@@ -40,7 +39,6 @@ STEP_FINISHED = (
     .where(STEPS.c.execution_id == bindparam("of_run"), STEPS.c.key == bindparam("of_key"))
     .values(status=bindparam("status"), epoch=bindparam("epoch"), result=bindparam("result"), ended_at=func.now())
 )
-ADD_CALL = insert(cast(Table, LlmCall.__table__))
 CLAIM_LOCK = 0x41544F4D_0004
 MAX_HEADS = 5000  # agents with queued work, times priorities
 MAX_FAMILY = 1000
@@ -64,7 +62,7 @@ WITH RECURSIVE head AS (
 )
 SELECT id, NULL::uuid AS agent_id, 0 AS priority, 0::float8 AS waited, 0 AS running, NULL::integer AS max_running,
     0::float8 AS served, (SELECT coalesce(sum(n), 0) FROM at_work)::integer AS total
-FROM orphan
+FROM orphan WHERE NOT EXISTS (SELECT 1 FROM halt)
 UNION ALL
 SELECT e.id, h.agent_id, h.priority, extract(epoch FROM now() - e.created_at)::float8, coalesce(w.n, 0)::integer,
     a.max_running, coalesce(extract(epoch FROM t.served_at), 0)::float8,
@@ -74,6 +72,7 @@ JOIN agent_execution e ON e.id = h.id
 JOIN agent a ON a.id = h.agent_id
 LEFT JOIN at_work w ON w.agent_id = h.agent_id
 LEFT JOIN agent_turn t ON t.agent_id = h.agent_id
+WHERE NOT EXISTS (SELECT 1 FROM halt)
 """)
 QUEUED = text("""
 SELECT e.id FROM unnest(cast(:agents AS uuid[]), cast(:rooms AS integer[])) AS wanted (agent_id, room)
@@ -81,6 +80,11 @@ CROSS JOIN LATERAL (
     SELECT id FROM agent_execution WHERE status = 'queued' AND agent_id = wanted.agent_id
     ORDER BY priority DESC, id LIMIT wanted.room
 ) e LIMIT :limit
+""")
+DUE_NOW = text("""
+UPDATE agent_execution SET resume_at = now() WHERE id IN (
+    SELECT id FROM agent_execution WHERE status = 'waiting' AND wait_reason = :reason ORDER BY id FOR UPDATE SKIP LOCKED
+)
 """)
 SERVED = text(
     "INSERT INTO agent_turn (agent_id, served_at) VALUES (:agent_id, clock_timestamp())"
@@ -116,6 +120,7 @@ async def conversation(session: AsyncSession, id_: UUID) -> Conversation | None:
 
 async def add_run(session: AsyncSession, values: dict[str, Any]) -> None:
     defaults = {"status": RunStatus.QUEUED.value, "sources": [], "model_calls": 0, "tool_calls": 0, "worked_ms": 0}
+    defaults |= {"no_cache": False}
     lease = {"lease_epoch": 0, "wake_seq": 0, "crashes": 0, "priority": Priority.NORMAL.rank}
     await session.execute(insert(Run).values(created_at=func.now(), **(defaults | lease | values)))
 
@@ -237,13 +242,21 @@ async def finish_step(session: AsyncSession, run_id: UUID, key: str, *, epoch: i
     await session.execute(STEP_FINISHED, values)
 
 
-async def add_llm_call(session: AsyncSession, values: dict[str, Any]) -> None:
-    await session.execute(ADD_CALL, {"id": new_id(), **values})
-
-
 async def wake(session: AsyncSession, id_: UUID, state: State, values: dict[str, Any]) -> None:
     """Back into the queue; the caller has it locked."""
-    await put(session, id_, state, {"wake_seq": Run.wake_seq + 1, "pause_requested_at": None, **values})
+    free = {"pause_requested_at": None, "resume_at": None, "wait_detail": None}
+    await put(session, id_, state, {"wake_seq": Run.wake_seq + 1, **free, **values})
+
+
+async def due(session: AsyncSession, *, limit: int) -> Sequence[UUID]:
+    """Runs whose wait for a provider or a budget is over by the clock."""
+    query = select(Run.id).where(Run.status == RunStatus.WAITING.value, Run.resume_at <= func.now())
+    return list((await session.scalars(query.order_by(Run.resume_at).limit(limit))).all())
+
+
+async def due_now(session: AsyncSession, reason: WaitReason) -> None:
+    """Their wait is over. Rows that others hold are left: whoever holds them changes them anyway."""
+    await session.execute(DUE_NOW, {"reason": reason.value})
 
 
 async def descendants(session: AsyncSession, id_: UUID) -> Sequence[UUID]:

@@ -13,6 +13,7 @@ from atom.durable.lease import FencedError, fenced_counter
 from atom.durable.ports import Doorbell
 from atom.errors import AtomError, InternalError, UnavailableError
 from atom.events.service import Outbox
+from atom.governance.halt import HaltedError
 from atom.governance.service import GovernanceService
 from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError, Sessions, with_retry
 from atom.runs.claims import Claimed, Claims
@@ -22,6 +23,7 @@ from atom.runs.journal import Journal
 from atom.runs.local_control import LocalControl
 from atom.runs.loop import AgentLoop
 from atom.runs.ports import DeltaSink, Models, Workspaces
+from atom.runs.spending import ATTEMPTS_OF_OWNER, Accounts, Spending
 from atom.runs.transitions import is_poison
 from atom.settings import LlmSettings, RunSettings
 from atom.tools.registry import ToolRegistry
@@ -71,6 +73,7 @@ class RunWorker:
     llm: LlmSettings
     metrics: RunMetrics
     control: LocalControl
+    accounts: Accounts
 
     async def advance(self, _: UUID) -> None:
         """Answer a ring: work until there is no run that could have its turn. May be called late or twice.
@@ -81,6 +84,7 @@ class RunWorker:
             claimed = await self.claims.take()
             if claimed is None:
                 return
+            self.control.lift()  # nothing is claimed while everything is halted
             task = asyncio.create_task(self._work(claimed))
             self.metrics.active.inc()
             try:
@@ -98,6 +102,7 @@ class RunWorker:
         except FencedError:
             self.metrics.fenced.inc()
             log.warning("execution.fenced", epoch=claimed.epoch)
+            await journal.spending.flush_alone()
         except (DatabaseUnavailableError, PoolExhaustedError) as error:
             log.warning("execution.interrupted", error_code=error.code)
             await self._give_back(journal)
@@ -123,14 +128,14 @@ class RunWorker:
         except PauseError:
             paused = await journal.pause(worked_ms=loop.worked_ms() if loop else 0)
             log.info("execution.paused" if paused else "execution.pause_taken_back")
-        except HandOverError:
+        except (HandOverError, HaltedError):
             await journal.hand_over(worked_ms=loop.worked_ms() if loop else 0)
             log.info("execution.handed_over")
         except asyncio.CancelledError:
             if heart.lost:
                 raise FencedError("The lease was lost.", epoch=claimed.epoch) from None
             await asyncio.shield(self._stopped(claimed, journal, loop))
-            if not self.control.cancelled(claimed.run.id):
+            if not self.control.cancelled(claimed.run.id) and not self.control.stopped(claimed.run.id):
                 raise
         except Exception as error:  # noqa: BLE001 - the worker's supervisor: a failure ends this run, not the process
             await self._fail(claimed, journal, loop, _failure(error))
@@ -160,6 +165,8 @@ class RunWorker:
             deltas=self.deltas,
             limits=self.settings,
             max_tokens=self.llm.max_tokens,
+            temperature=self.llm.temperature,
+            patience=self.llm.provider_wait_seconds,
             leave=lambda: self.control.reason_to_leave(run.id),
         )
 
@@ -169,6 +176,8 @@ class RunWorker:
             self.control.pause(journal.run_id)
         if asked.cancel:
             self.control.cancel(journal.run_id)
+        if asked.halt:
+            self.control.halt()
 
     async def _stopped(self, claimed: Claimed, journal: Journal, loop: AgentLoop | None) -> None:
         """Cancelled by a person, or because this process is going away."""
@@ -201,6 +210,9 @@ class RunWorker:
             governance=self.governance,
             doorbell=self.doorbell,
             family=self.family,
+            spending=Spending(
+                claimed.run.id, claimed.run.agent_id, ATTEMPTS_OF_OWNER * (claimed.epoch - 1), self.accounts
+            ),
         )
 
 

@@ -7,10 +7,15 @@ from atom.agents import api as agents_api
 from atom.feed import api as feed_api
 from atom.feed.stream import Stream
 from atom.governance import api as governance_api
+from atom.governance.halt_api import halt_routes
 from atom.identity import api as identity_api
 from atom.identity.guard import public
 from atom.identity.models import Permission
 from atom.llm import api as llm_api
+from atom.llm.budgets import api as budgets_api
+from atom.llm.keys import api as keys_api
+from atom.llm.keys.probe import KeyTester
+from atom.llm.ledger.api import cache_routes, usage_routes
 from atom.ops import api as ops_api
 from atom.runs import api as runs_api
 from atom.runs.artefacts import ArtefactService
@@ -35,8 +40,23 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         runs_api.index_routes(parts.agents, parts.jobs, base.sessions, guard),
         governance_api.routes(parts.approvals, base.sessions, guard),
         tools_api.routes(parts.tools, guard),
-        llm_api.routes(parts.llm, guard),
+        halt_routes(parts.halt, base.sessions, guard),
+        *model_routers(parts),
         ops_api.job_routes(parts.jobs, base.sessions, guard),
         ops_api.schema_routes(guard),
         feed_api.routes(Stream(parts.hub, base.reader), parts.runs, base.sessions, guard, connections),
+    )
+
+
+def model_routers(parts: Parts) -> tuple[APIRouter, ...]:
+    base, guard, models, waiting = parts.base, parts.guard, parts.models, parts.patience
+    tester = KeyTester(models.keys, models.llm.models, models.directory, base.sessions, base.clock)
+    return (
+        llm_api.routes(models.llm, guard),
+        keys_api.care_routes(tester, parts.jobs, base.sessions, guard),
+        keys_api.routes(models.keys, waiting, base.sessions, guard),
+        keys_api.route_routes(models.keys, waiting, base.sessions, guard),
+        budgets_api.routes(models.budgets, waiting, base.sessions, guard),
+        usage_routes(models.ledger, base.clock, base.sessions, guard),
+        cache_routes(models.llm.cache, guard),
     )

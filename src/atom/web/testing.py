@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 from sqlalchemy import URL
 
+from atom.llm.access import Access
 from atom.llm.ports import ChatModel
 from atom.llm.testing import ScriptedModel
 from atom.settings import DatabaseSettings, LlmSettings, Provider, RunSettings, Settings, WebSettings
@@ -67,6 +68,15 @@ class RunningAtom:
                     return run
                 await asyncio.sleep(0.02)
 
+    async def until(self, run_id: str, status: str, *, seconds: float = 20.0) -> dict[str, Any]:
+        """Wait until a run is in this status."""
+        run: dict[str, Any] = {}
+        async with asyncio.timeout(seconds):
+            while run.get("status") != status:
+                run = (await self.http.get(f"/api/runs/{run_id}")).json()
+                await asyncio.sleep(0.02)
+        return run
+
     async def done(self, agent: str, task: str, **fields: Any) -> dict[str, Any]:
         """Give a task and wait until it is settled."""
         return await self.settled((await self.start(agent, task, **fields))["id"])
@@ -96,7 +106,7 @@ async def running_atom(
     """Started as `atom serve` starts it, drained at the end. `token`: where the deployment has its admin already."""
     scripted = model or ScriptedModel()
 
-    async def factory() -> ChatModel:
+    async def factory(_: Access) -> ChatModel:
         return scripted
 
     atom = build(settings, database, database, models={Provider.SCRIPTED: factory})

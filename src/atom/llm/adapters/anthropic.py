@@ -11,6 +11,7 @@ from anthropic.types import RawMessageStreamEvent
 from pydantic import BaseModel
 
 from atom.kit.clock import Clock, SystemClock
+from atom.llm.access import Access
 from atom.llm.adapters.assembly import ReplyDraft
 from atom.llm.adapters.faults import Route, Vendor, from_type, malformed, translated, truncated
 from atom.llm.adapters.wire import Endpoint, create_client, endpoint
@@ -107,6 +108,12 @@ class AnthropicModel:
                         yield TextDelta(reading.feed(event.json()))
         yield reading.completion()
 
+    async def models(self) -> list[str]:
+        route = Route(Provider.ANTHROPIC, "", self.endpoint.host, self.endpoint.key)
+        with translated(VENDOR, route, self.clock):
+            page = await self.client.models.list(limit=1000)
+            return sorted(model.id for model in page.data)
+
     async def aclose(self) -> None:
         await self.client.close()
 
@@ -183,9 +190,9 @@ class Reading:
             self.usage = self.usage.model_copy(update=usage.model_dump(exclude_none=True))
 
 
-def build(settings: LlmSettings, clock: Clock | None = None) -> AnthropicModel:
+def build(access: Access, settings: LlmSettings, clock: Clock | None = None) -> AnthropicModel:
     """Raises ModelNotConfiguredError when the key or the address cannot be used."""
-    place = endpoint(Provider.ANTHROPIC, settings.anthropic_api_key, settings.anthropic_base_url, DEFAULT_URL)
+    place = endpoint(access, DEFAULT_URL)
     http = create_client(settings)
     client = anthropic.AsyncAnthropic(api_key=place.key, base_url=place.url, max_retries=0, http_client=http)
     return AnthropicModel(client, place, clock or SystemClock())

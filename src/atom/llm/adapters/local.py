@@ -10,6 +10,7 @@ from contextlib import aclosing
 from typing import Any
 
 from atom.kit.ids import new_id
+from atom.llm.access import Access
 from atom.llm.adapters import local_answer, local_weights
 from atom.llm.adapters.local_actions import Action, feasible
 from atom.llm.adapters.local_dialogue import Done, Situation, found_lines, reading, situation
@@ -32,7 +33,7 @@ LABELS = (
 )
 
 
-def build(settings: LlmSettings) -> "LocalChatModel":
+def build(access: Access, settings: LlmSettings) -> "LocalChatModel":
     """Nothing is loaded yet: the process starts with the first request or with `prime`."""
     return LocalChatModel(LocalProcess(local_weights.language_model, Deadlines(turn=settings.timeout / 2)))
 
@@ -67,6 +68,9 @@ class LocalChatModel:
                 text += piece
                 yield TextDelta(piece)
         yield self._completion(text, (), tally)
+
+    async def models(self) -> list[str]:
+        return [LOCAL_MODEL]
 
     async def aclose(self) -> None:
         await self._process.aclose()

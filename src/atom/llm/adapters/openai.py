@@ -9,6 +9,7 @@ from openai.types.chat import ChatCompletionChunk
 from pydantic import BaseModel
 
 from atom.kit.clock import Clock, SystemClock
+from atom.llm.access import Access
 from atom.llm.adapters.assembly import CallDraft, ReplyDraft
 from atom.llm.adapters.faults import Route, Vendor, from_type, translated, truncated
 from atom.llm.adapters.wire import Endpoint, create_client, endpoint
@@ -87,14 +88,11 @@ class OpenAIModel:
     endpoint: Endpoint
     own: bool
     clock: Clock
+    provider: str = Provider.OPENAI
     asks_usage: bool = True
 
-    @property
-    def provider(self) -> str:
-        return Provider.OPENAI
-
     async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completion]:
-        route = Route(Provider.OPENAI, request.model, self.endpoint.host, self.endpoint.key)
+        route = Route(self.provider, request.model, self.endpoint.host, self.endpoint.key)
         reading = Reading(route)
         with translated(VENDOR, route, self.clock):
             stream = await self._open(request)
@@ -103,6 +101,12 @@ class OpenAIModel:
                 async for chunk in stream:
                     yield TextDelta(reading.feed(chunk))
         yield reading.completion()
+
+    async def models(self) -> list[str]:
+        route = Route(self.provider, "", self.endpoint.host, self.endpoint.key)
+        with translated(VENDOR, route, self.clock):
+            page = await self.client.models.list()
+            return sorted(model.id for model in page.data)
 
     async def aclose(self) -> None:
         await self.client.close()
@@ -201,13 +205,14 @@ class Reading:
         return draft
 
 
-def build(settings: LlmSettings, clock: Clock | None = None) -> OpenAIModel:
+def build(access: Access, settings: LlmSettings, clock: Clock | None = None) -> OpenAIModel:
     """Raises ModelNotConfiguredError when the key or the address cannot be used."""
-    place = endpoint(Provider.OPENAI, settings.openai_api_key, settings.openai_base_url, DEFAULT_URL)
-    http = create_client(settings)
-    client = openai.AsyncOpenAI(api_key=place.key, base_url=place.url, max_retries=0, http_client=http)
+    place = endpoint(access, DEFAULT_URL)
+    client = openai.AsyncOpenAI(
+        api_key=place.key, base_url=place.url, max_retries=0, http_client=create_client(settings)
+    )
     own = any(place.host == host or (host.startswith(".") and place.host.endswith(host)) for host in OWN_HOSTS)
-    return OpenAIModel(client, place, own, clock or SystemClock())
+    return OpenAIModel(client, place, own, clock or SystemClock(), access.provider)
 
 
 def to_payload(request: ChatRequest, *, own: bool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from atom.kit.clock import Clock, SystemClock, rfc3339
+from atom.llm.access import Access
 from atom.llm.adapters.script import (
     AttemptsSpec,
     Position,
@@ -21,6 +22,7 @@ from atom.llm.adapters.script import (
     position_of,
     to_reply,
 )
+from atom.llm.choice import SCRIPTED_MODEL
 from atom.llm.errors import ModelError, ModelNotConfiguredError, ModelRequestError, ModelUnavailableError
 from atom.llm.ports import ChatRequest, Completion, TextDelta
 from atom.settings import LlmSettings, Provider
@@ -58,6 +60,9 @@ class ScriptFileModel:
             if not answered:
                 self._record(request, position, digest, "aborted", None)
             raise
+
+    async def models(self) -> list[str]:
+        return [SCRIPTED_MODEL]
 
     async def aclose(self) -> None:
         """Nothing is open."""
@@ -108,7 +113,7 @@ class ScriptFileModel:
             raise ModelUnavailableError(message, provider=self.provider, model=request.model) from error
 
 
-def build(settings: LlmSettings, clock: Clock | None = None) -> ScriptFileModel:
+def build(access: Access, settings: LlmSettings, clock: Clock | None = None) -> ScriptFileModel:
     """Raises ModelNotConfiguredError when there is no such file or it is not a script."""
     if settings.scripted_path is None:
         raise ModelNotConfiguredError(

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import httpx2
-from pydantic import SecretStr
 
+from atom.llm.access import Access
 from atom.llm.adapters.faults import ReplyTooLargeError
 from atom.llm.errors import ModelNotConfiguredError
-from atom.settings import LlmSettings, Provider
+from atom.settings import LlmSettings
 
 MAX_BYTES = 128_000_000  # one response on the wire: 200,000 tokens with some 300 bytes around each
 MAX_LINE_BYTES = 8_000_000  # one event of it; the SDKs collect an event without a bound, one of them in quadratic time
@@ -65,23 +65,24 @@ class Endpoint:
     key: str = field(repr=False)
 
 
-def endpoint(provider: Provider, key: SecretStr | None, url: str | None, default_url: str) -> Endpoint:
-    """Raises ModelNotConfiguredError with the variable to correct, before anything is sent with a broken key."""
-    variable = provider.upper()
-    text = key.get_secret_value().strip() if key is not None else ""  # a secret made with `echo` ends in a newline
+def endpoint(access: Access, default_url: str) -> Endpoint:
+    """Raises ModelNotConfiguredError with what to correct, before anything is sent with a broken key."""
+    label, variable = access.info.label, access.provider.upper()
+    text = access.key.get_secret_value().strip() if access.key is not None else ""  # one made with `echo` ends in \n
     if not text:
-        raise ModelNotConfiguredError(f"{variable}_API_KEY is not set.", hint=f"Set it to use {provider}.")
+        raise ModelNotConfiguredError(f"{label} is not set.", hint=f"Set it to use {access.provider}.")
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ModelNotConfiguredError(
-            f"{variable}_API_KEY holds a space, a control character or a letter outside ASCII.", hint="Paste it again."
+            f"{label} holds a space, a control character or a letter outside ASCII.", hint="Paste it again."
         )
     try:
-        address = httpx2.URL((url or default_url).strip())
+        address = httpx2.URL((access.info.base_url or default_url).strip())
     except httpx2.InvalidURL:
         address = httpx2.URL("")
     if address.scheme not in {"http", "https"} or not address.host:
+        place = f"The address of {label}" if access.info.id else f"{variable}_BASE_URL"
         raise ModelNotConfiguredError(
-            f"{variable}_BASE_URL is not an address.", hint="It looks like https://host:port/v1 or http://host:port/v1."
+            f"{place} is not an address.", hint="It looks like https://host:port/v1 or http://host:port/v1."
         )
     port = f":{address.port}" if address.port else ""
     return Endpoint(url=str(address), host=f"{address.host}{port}", key=text)

@@ -1,0 +1,1 @@
+"""Budgets: limits on what models may cost, reserved before a call and settled after it."""

@@ -1,0 +1,1 @@
+"""Provider keys at rest: envelope encryption, key-encryption keys, their rotation."""
