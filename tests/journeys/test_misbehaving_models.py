@@ -53,6 +53,7 @@ LIMITS = {
     "ATOM_LLM__FIRST_BYTE_TIMEOUT": "1",
     "ATOM_LLM__IDLE_TIMEOUT": "1",
     "ATOM_LLM__ATTEMPTS": "2",
+    "ATOM_LLM__PROVIDER_WAIT_SECONDS": "0",  # nobody waits here for a model to come to its senses
 }
 ENDS = {
     "garbage": ("failed", "model_misbehaved"),

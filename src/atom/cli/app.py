@@ -43,6 +43,11 @@ COMMANDS = {
     "runs": Entry("atom.cli.runs:app", "List, show, follow and cancel runs.", "atom runs list --status running"),
     "agents": Entry("atom.cli.agents:app", "Create and look after agents.", "atom agents list"),
     "approvals": Entry("atom.cli.approvals:app", "Decide what agents ask for.", "atom approvals list"),
+    "keys": Entry(
+        "atom.cli.keys:app", "Provider keys, their order, budgets and usage.", "atom keys add openai team-a < key.txt"
+    ),
+    "cache": Entry("atom.cli.cache:app", "Look at the response cache, and clear it.", "atom cache stats"),
+    "halt": Entry("atom.cli.halt:halt", "The kill switch: stop all agents, or let them go on.", "atom halt --all"),
     "jobs": Entry("atom.cli.job:app", "Look at long work, and cancel it.", "atom jobs list"),
     "token": Entry("atom.cli.token:app", "Create, list and revoke API tokens.", "atom token create ci --role operator"),
     "config": Entry("atom.cli.config:app", "Show the effective settings and their source.", "atom config show"),

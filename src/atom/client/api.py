@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Generic, Self, TypeVar
 import httpx2
 
 from atom.client.follow import RUN_ENDED, Item, OnDrop, Source, follow, read_items
+from atom.client.keys import Cache, Halting, Keys
 from atom.client.models import (
     Agent,
     AgentVersion,
@@ -278,6 +279,9 @@ class AtomClient:
         self.approvals = Approvals(self.transport)
         self.jobs = Jobs(self.transport)
         self.tokens = Tokens(self.transport)
+        self.keys = Keys(self.transport)
+        self.cache = Cache(self.transport)
+        self.halting = Halting(self.transport)
 
     async def conversation(self, conversation_id: str) -> Conversation:
         return await self.transport.ask(Conversation, "GET", f"/api/conversations/{segment(conversation_id)}")

@@ -1,0 +1,381 @@
+"""`atom keys`: provider keys, the order in which they are used, what they may cost, and what they did."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from atom.cli.failures import NO
+from atom.cli.job import watch_job
+from atom.cli.options import After, Json, Limit, example
+from atom.cli.output import Output, moment, one_line
+from atom.cli.target import connect
+from atom.client import BlockingAtom
+from atom.client.keys import Budget, ProviderKey, RouteList
+from atom.errors import InvalidError, NotFoundError
+
+app = typer.Typer()
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Name or id of the key.")]
+Owner = Annotated[str | None, typer.Option("--owner", metavar="NAME", help="Only runs of this name may use it.")]
+Order = Annotated[int | None, typer.Option("--priority", min=0, max=1000, help="Lower is tried first (default 100).")]
+Models = Annotated[
+    str | None, typer.Option("--models", metavar="A,B", help="Names or patterns (gpt-*) it may be used for.")
+]
+MAX_SECRET = 10_000
+
+
+class KeyProvider(StrEnum):
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    GEMINI = "gemini"
+    AZURE = "azure"
+    BEDROCK = "bedrock"
+    COMPATIBLE = "compatible"
+
+
+class Unit(StrEnum):
+    TOKENS = "tokens"
+    USD = "usd"
+
+
+class Window(StrEnum):
+    RUN = "run"
+    DAY = "day"
+    MONTH = "month"
+
+
+class By(StrEnum):
+    DAY = "day"
+    AGENT = "agent"
+    MODEL = "model"
+    KEY = "key"
+
+
+@app.command(epilog=example("atom keys add openai team-a --models 'gpt-5*' < key.txt"))
+def add(
+    provider: Annotated[KeyProvider, typer.Argument(help="Whose key it is; compatible: any OpenAI-compatible URL.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What you call it.")],
+    *,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Address of the endpoint or resource.")
+    ] = None,
+    owner: Owner = None,
+    priority: Order = None,
+    models: Models = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="api_version (azure), region (bedrock).")
+    ] = None,
+    monthly_usd: Annotated[
+        str | None, typer.Option("--monthly-usd", metavar="AMOUNT", help="Most dollars a month through this key.")
+    ] = None,
+    no_secret: Annotated[bool, typer.Option("--no-secret", help="The endpoint asks for no key.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Store a key, sealed. It is read from standard input, or asked for: never given as an argument."""
+    fields = _fields(owner, priority, models) | ({"base_url": url} if url else {})
+    if option:
+        fields["options"] = dict(_pair(one) for one in option)
+    secret = "none" if no_secret else _read_secret()
+    with connect() as atom:
+        key = atom.call(atom.client.keys.add(provider.value, name, secret, **fields))
+        if monthly_usd is not None:
+            budget = {"scope": "key", "subject": key.id, "unit": "usd", "window": "month", "amount": monthly_usd}
+            atom.call(atom.client.keys.put_budget(**budget))
+    _print_key(Output.open(as_json), key)
+
+
+@app.command("list", epilog=example("atom keys list"))
+def list_keys(*, limit: Limit = 50, after: After = None, as_json: Json = False) -> None:
+    """List the stored keys: a fingerprint and the last use, never a part of a key."""
+    out = Output.open(as_json)
+    with connect() as atom:
+        page = atom.call(atom.client.keys.page(limit, after=after))
+    if as_json:
+        out.json(page.plain())
+        return
+    columns = ("name", "provider", "status", "priority", "models", "owner", "fingerprint", "last used")
+    rows = (
+        (
+            key.name, key.provider, key.status, key.priority, ",".join(key.models) or "all", key.owner or "-",
+            key.fingerprint, moment(key.last_used_at),
+        )
+        for key in page.items
+    )  # fmt: skip
+    out.table(columns, rows)
+    if page.next:
+        out.note(f"More: --after {page.next}")
+
+
+@app.command(epilog=example("atom keys show team-a"))
+def show(key: KeyArgument, as_json: Json = False) -> None:
+    """Show what is known of a key."""
+    with connect() as atom:
+        _print_key(Output.open(as_json), atom.call(atom.client.keys.get(key)))
+
+
+@app.command("test", epilog=example("atom keys test team-a"))
+def probe(key: KeyArgument, as_json: Json = False) -> None:
+    """Ask the provider for its models with this key: it costs nothing. Exits 1 when the key does not work."""
+    out = Output.open(as_json)
+    with connect() as atom:
+        found = atom.call(atom.client.keys.test(key))
+    if as_json:
+        out.json(found.plain())
+    elif found.ok:
+        out.line(f"The key works ({found.seconds:.2f} s, {len(found.models)} models).")
+        out.note(", ".join(found.models[:20]))
+    else:
+        out.line(f"The key does not work: {one_line(found.message)}", "red")
+        out.note(f"code: {found.code}")
+    if not found.ok:
+        raise typer.Exit(NO)
+
+
+@app.command(epilog=example("atom keys update team-a --priority 10"))
+def update(
+    key: KeyArgument,
+    *,
+    owner: Owner = None,
+    priority: Order = None,
+    models: Models = None,
+    new_secret: Annotated[
+        bool, typer.Option("--new-secret", help="Read a new secret from standard input, in place of the present one.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Change a key. What is not named stays; its address never changes."""
+    fields = _fields(owner, priority, models)
+    if new_secret:
+        fields["secret"] = _read_secret()
+    if not fields:
+        raise InvalidError("Nothing to change is given.", hint="`atom keys update --help` lists what can be.")
+    with connect() as atom:
+        _print_key(Output.open(as_json), atom.call(atom.client.keys.update(key, **fields)))
+
+
+@app.command(epilog=example("atom keys disable team-a"))
+def disable(key: KeyArgument, as_json: Json = False) -> None:
+    """Stop using a key, everywhere, within a second."""
+    with connect() as atom:
+        _print_key(Output.open(as_json), atom.call(atom.client.keys.update(key, enabled=False)))
+
+
+@app.command(epilog=example("atom keys enable team-a"))
+def enable(key: KeyArgument, as_json: Json = False) -> None:
+    """Use a key again."""
+    with connect() as atom:
+        _print_key(Output.open(as_json), atom.call(atom.client.keys.update(key, enabled=True)))
+
+
+@app.command(epilog=example("atom keys remove team-a --yes"))
+def remove(
+    key: KeyArgument, *, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Remove a key; its secret is gone. What it was used for stays in the ledger."""
+    if not yes:
+        typer.confirm(f"Remove the key {key}? Its secret cannot be brought back.", abort=True)
+    with connect() as atom:
+        atom.call(atom.client.keys.remove(key))
+    out = Output.open(as_json)
+    if as_json:
+        out.json({"removed": key})
+        return
+    out.line(f"{key} is removed.")
+
+
+@app.command(epilog=example("atom keys rotate"))
+def rotate(as_json: Json = False) -> None:
+    """Wrap every stored key anew with the vault's current key. Nothing has to stop; it resumes after a crash."""
+    out = Output.open(as_json)
+    with connect() as atom:
+        watch_job(atom, out, atom.call(atom.client.keys.rotate()).job_id)
+
+
+@app.command(epilog=example("atom keys routes openai/gpt-5.4@team-a anthropic local"))
+def routes(
+    wanted: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PROVIDER[/MODEL][@KEY]]...", help="The whole list, first to last. None: show it."),
+    ] = None,
+    *,
+    clear: Annotated[bool, typer.Option("--clear", help="No list: the order follows from the keys.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show or set the order in which providers are asked. It is in force within a second, without a restart."""
+    out = Output.open(as_json)
+    with connect() as atom:
+        if wanted or clear:
+            found = atom.call(atom.client.keys.set_routes([_route(text) for text in wanted or []]))
+        else:
+            found = atom.call(atom.client.keys.routes())
+    _print_routes(out, found)
+
+
+@app.command(epilog=example("atom keys budgets"))
+def budgets(as_json: Json = False) -> None:
+    """List the limits, and what is used of them."""
+    out = Output.open(as_json)
+    with connect() as atom:
+        found = atom.call(atom.client.keys.budgets())
+    if as_json:
+        out.json(found.plain())
+        return
+    columns = ("id", "scope", "of", "limit", "a", "used", "reserved")
+    out.table(
+        columns,
+        (
+            (one.id, one.scope, one.subject or "-", _amount(one, one.amount), one.window, _amount(one, one.used),
+             _amount(one, one.reserved))
+            for one in found.items
+        ),
+    )  # fmt: skip
+
+
+@app.command(epilog=example("atom keys budget 20 --unit usd --window day"))
+def budget(
+    amount: Annotated[str, typer.Argument(metavar="AMOUNT", help="Most tokens or dollars; 0 takes the limit away.")],
+    *,
+    unit: Annotated[Unit, typer.Option("--unit", help="What is counted.")] = Unit.USD,
+    window: Annotated[Window, typer.Option("--window", help="Of each run, a day or a month (UTC).")] = Window.MONTH,
+    agent: Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="For this agent only.")] = None,
+    key: Annotated[str | None, typer.Option("--key", metavar="KEY", help="Through this key only.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Set, change or take away a limit. Runs that wait for a budget try again."""
+    if agent and key:
+        raise InvalidError("--agent and --key: give one of them.", hint="Neither: the limit is the deployment's.")
+    out = Output.open(as_json)
+    with connect() as atom:
+        fields = _subject(atom, agent, key) | {"unit": unit.value, "window": window.value}
+        if amount.strip() == "0":
+            atom.call(atom.client.keys.remove_budget(_find(atom, fields).id))
+            out.json({"removed": True}) if as_json else out.line("The limit is taken away.")
+            return
+        found = atom.call(atom.client.keys.put_budget(**fields, amount=amount))
+    if as_json:
+        out.json(found.plain())
+        return
+    out.line(f"At most {_amount(found, found.amount)} a {found.window}, {found.scope}.")
+
+
+@app.command(epilog=example("atom keys usage --by model --days 7"))
+def usage(
+    *,
+    by: Annotated[By, typer.Option("--by", help="What is added up.")] = By.MODEL,
+    days: Annotated[int, typer.Option("--days", min=1, max=3660, help="Of the last days.")] = 30,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """Show what was asked of models, and what it cost as far as prices are known."""
+    out = Output.open(as_json)
+    since = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    with connect() as atom:
+        found = atom.call(atom.client.keys.usage(by.value, since=since, limit=limit))
+    if as_json:
+        out.json(found.plain())
+        return
+    columns = (by.value, "calls", "failed", "cached", "tokens in", "tokens out", "usd", "unpriced", "seconds")
+    out.table(
+        columns,
+        (
+            (one.group or "-", one.calls, one.failed, one.cache_hits, _known(one.input_tokens),
+             _known(one.output_tokens), _known(one.cost_usd), one.unpriced,
+             "-" if one.seconds is None else f"{one.seconds:.2f}")
+            for one in found.items
+        ),
+    )  # fmt: skip
+
+
+def _fields(owner: str | None, priority: int | None, models: str | None) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if owner is not None:
+        fields["owner"] = owner
+    if priority is not None:
+        fields["priority"] = priority
+    if models is not None:
+        fields["models"] = [name.strip() for name in models.split(",") if name.strip()]
+    return fields
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidError(f"--option {text!r} is not NAME=VALUE.", hint="Such as --option region=eu-central-1.")
+    return name.strip(), value.strip()
+
+
+def _read_secret() -> str:
+    if sys.stdin.isatty():
+        return str(typer.prompt("Key", hide_input=True, err=True)).strip()
+    secret = sys.stdin.read(MAX_SECRET + 1).strip()
+    if not secret or len(secret) > MAX_SECRET:
+        raise InvalidError("Standard input holds no key.", hint="atom keys add openai team-a < key.txt")
+    return secret
+
+
+def _route(text: str) -> dict[str, Any]:
+    place, _, key = text.partition("@")
+    provider, _, model = place.partition("/")
+    return {"provider": provider, "model": model or None, "key": key or None}
+
+
+def _subject(atom: BlockingAtom, agent: str | None, key: str | None) -> dict[str, Any]:
+    if agent:
+        return {"scope": "agent", "subject": atom.call(atom.client.agents.get(agent)).id}
+    if key:
+        return {"scope": "key", "subject": atom.call(atom.client.keys.get(key)).id}
+    return {"scope": "deployment", "subject": None}
+
+
+def _find(atom: BlockingAtom, fields: dict[str, Any]) -> Budget:
+    for one in atom.call(atom.client.keys.budgets()).items:
+        if all(getattr(one, name) == value for name, value in fields.items()):
+            return one
+    raise NotFoundError("There is no such limit.", hint="`atom keys budgets` lists them.")
+
+
+def _amount(one: Budget, amount: str | None) -> str:
+    if amount is None:
+        return "-"
+    number = f"{float(amount):,.4f}".rstrip("0").rstrip(".")
+    return f"${number}" if one.unit == Unit.USD else f"{number} tokens"
+
+
+def _known(value: object) -> object:
+    return "?" if value is None else value
+
+
+def _print_routes(out: Output, found: RouteList) -> None:
+    if out.as_json:
+        out.json(found.plain())
+        return
+    if not found.routes:
+        out.line("No list is set: the order follows from LLM_PROVIDER and the keys.")
+    for number, route in enumerate(found.routes, 1):
+        key = f" with {route.key}" if route.key else ""
+        out.line(f"{number}. {route.provider}/{route.model or 'its default'}{key}")
+
+
+def _print_key(out: Output, key: ProviderKey) -> None:
+    if out.as_json:
+        out.json(key.plain())
+        return
+    out.fields(
+        [
+            ("key", key.name),
+            ("id", key.id),
+            ("provider", key.provider),
+            ("status", key.status),
+            ("reason", key.reason),
+            ("priority", key.priority),
+            ("models", ",".join(key.models) or "all"),
+            ("owner", key.owner),
+            ("address", key.base_url),
+            ("fingerprint", key.fingerprint),
+            ("added", moment(key.created_at)),
+            ("last used", moment(key.last_used_at)),
+        ]
+    )
