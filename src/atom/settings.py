@@ -99,6 +99,12 @@ class WebSettings(Group):
         default=1_000_000, ge=1_000, le=100_000_000, description="Largest request body, uploads apart."
     )
     max_upload_bytes: int = Field(default=10_000_000, ge=1_000, le=1_000_000_000, description="Largest uploaded file.")
+    answer_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        le=86_400,
+        description="Seconds an OpenAI-compatible call waits for its run before it answers that the run goes on.",
+    )
     drain_seconds: float = Field(
         default=20.0, ge=0, le=600, description="Seconds that requests and runs may take to end after SIGTERM."
     )

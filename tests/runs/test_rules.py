@@ -18,7 +18,7 @@ from atom.runs.records import (
     tool_to_json,
 )
 from atom.runs.sources import find_sources
-from atom.runs.transcript import DROPPED, HISTORY_CHARS, TOOL_CHARS, Exchange, Recorded, build, fitting
+from atom.runs.transcript import DROPPED, HISTORY_CHARS, TOOL_CHARS, Brief, Exchange, Recorded, build, fitting
 from atom.runs.uploads import safe_name
 from atom.settings import RunSettings
 from atom.tools.ports import SourceLine
@@ -87,7 +87,7 @@ def test_journal_is_read_back_by_its_keys() -> None:
 def test_transcript_answers_every_tool_message_to_a_call_before_it(
     turns: dict[int, ReplyRecord], outcomes: dict[tuple[int, int], ToolRecord]
 ) -> None:
-    messages = build("be useful", [], "task", [], Recorded(turns, outcomes))
+    messages = build(Brief("be useful", [], "task"), Recorded(turns, outcomes))
     asked: list[str] = []
     for message in messages:
         asked += [item.id for item in message.tool_calls]
@@ -101,7 +101,7 @@ def test_old_tool_results_give_way_and_the_newest_stay_whole() -> None:
     big = "x" * (TOOL_CHARS // 2 + 1)
     turns = {n: reply(ToolCall(f"c{n}", "t", "{}")) for n in range(3)}
     outcomes = {(n, 0): ToolRecord(f"{n}{big}", None, ()) for n in range(3)}
-    shown = [m.content for m in build("", [], "t", [], Recorded(turns, outcomes)) if m.role is Role.TOOL]
+    shown = [m.content for m in build(Brief("", [], "t"), Recorded(turns, outcomes)) if m.role is Role.TOOL]
     assert shown == [DROPPED, DROPPED, f"2{big}"]
 
 

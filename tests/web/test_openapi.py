@@ -15,6 +15,7 @@ from atom.identity.models import Permission
 from atom.web.testing import RunningAtom
 
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
+OPENAI = {"$ref": "#/components/schemas/ErrorBody"}
 AGENTS = ("fuzz-1", "fuzz-2", "fuzz-3")
 PER_EXAMPLE = 4
 
@@ -51,6 +52,8 @@ def test_it_names_every_way_in(operations: list[tuple[str, str, dict[str, Any]]]
         "get /api/approvals", "get /api/approvals/{approval_id}", "post /api/approvals/{approval_id}/approve",
         "post /api/approvals/{approval_id}/reject", "get /api/jobs",
         "get /api/jobs/{job_id}", "post /api/jobs/{job_id}/cancel", "get /api/openapi.json",
+        "get /v1/models", "get /v1/models/{model}", "post /v1/chat/completions", "post /v1/responses",
+        "get /v1/responses/{response_id}", "post /v1/responses/{response_id}/cancel",
         "get /health/live", "get /health/ready", "get /health/metrics", "get /metrics",
     }  # fmt: skip
 
@@ -63,13 +66,19 @@ def test_every_operation_says_what_it_answers_and_who_may_ask(
     for path, method, one in operations:
         answers = set(one["responses"])
         assert any(status.startswith("2") for status in answers), (path, method)
-        protected = path.startswith("/api/")
+        compatible = path.startswith("/v1/")
+        protected = path.startswith("/api/") or compatible
         assert ("security" in one) == protected == ("x-permission" in one) == ("401" in answers), (path, method)
         if protected:
             assert {"400", "401", "403", "404", "413", "422", "500", "503"} <= answers, (path, method)
             assert one["x-permission"] in {permission.value for permission in Permission}
             content = one["responses"]["422"]["content"]
-            assert content == {"application/problem+json": {"schema": PROBLEM}}, (path, method)
+            wanted = (
+                {"application/json": {"schema": OPENAI}}
+                if compatible
+                else {"application/problem+json": {"schema": PROBLEM}}
+            )
+            assert content == wanted, (path, method)
 
 
 async def test_it_needs_a_permission(web: RunningAtom) -> None:

@@ -19,6 +19,7 @@ from atom.kit.pages import MAX_LIMIT, parse_cursor, to_page
 from atom.runs.control import Review, ReviewDecision, RunControl
 from atom.runs.indexing import INDEX_JOB
 from atom.runs.models import Priority, Run, RunStatus, Step, WaitReason
+from atom.runs.options import RunOptions
 from atom.runs.ports import Workspaces
 from atom.runs.service import Order, RunService
 
@@ -90,6 +91,9 @@ class RunIn(BaseModel):
     model: str | None = Field(default=None, max_length=200)
     priority: Priority = Priority.NORMAL
     no_cache: bool = Field(default=False, description="Ask the model anew where the response cache has an answer.")
+    response_schema: dict[str, Any] | None = Field(
+        default=None, description="A JSON schema: the answer is then one JSON value that fits it."
+    )
 
 
 class OpenCallOut(BaseModel):
@@ -165,6 +169,7 @@ def routes(runs: RunService, control: RunControl, sessions: Sessions, guard: Gua
             body.model,
             priority=body.priority,
             no_cache=body.no_cache,
+            options=RunOptions(response_schema=body.response_schema),
         )
         async with unit_of_work(sessions) as session:
             run_id = await runs.start(session, by, agent, order, idempotency_key=idempotency_key)

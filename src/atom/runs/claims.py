@@ -13,7 +13,8 @@ from atom.infra.db import Sessions, unit_of_work
 from atom.runs import store
 from atom.runs.loop import Work
 from atom.runs.models import Run
-from atom.runs.transcript import exchanges
+from atom.runs.options import from_json
+from atom.runs.transcript import Brief, exchanges
 from atom.runs.transitions import claim
 from atom.runs.turns import Bounds, choose, rooms
 from atom.settings import RunSettings
@@ -90,11 +91,14 @@ class Claims:
             agent_id=run.agent_id,
             agent_name=str(version.definition["name"]),
             trigger=Trigger(run.trigger),
-            instructions=str(version.definition["instructions"]),
+            brief=Brief(
+                instructions=str(version.definition["instructions"]),
+                history=tuple(exchanges(run, earlier)),
+                task=run.task,
+                files=tuple(run.files),
+                options=from_json(run.options),
+            ),
             tools=tuple(version.definition["tools"]),
-            task=run.task,
-            files=tuple(run.files),
-            history=tuple(exchanges(run, earlier)),
             worked_ms=run.worked_ms,
             callers=tuple(agent_id for _, agent_id in lineage[1:]),
             requester=root.requested_by if root else None,

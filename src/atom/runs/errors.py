@@ -27,6 +27,18 @@ class ConversationNotFoundError(NotFoundError):
         super().__init__(f"There is no conversation {id_} of this agent.", hint="Leave it out to begin a new one.")
 
 
+class ContextInvalidError(InvalidError):
+    code = "context_invalid"
+
+
+class ContextTooLargeError(TooLargeError):
+    code = "context_too_large"
+
+
+class SchemaInvalidError(InvalidError):
+    code = "response_schema_invalid"
+
+
 class RunEndedError(ConflictError):
     code = "run_ended"
 

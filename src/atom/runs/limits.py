@@ -26,7 +26,7 @@ def spent(recorded: Recorded) -> Spent:
 def _invalid_in_a_row(recorded: Recorded) -> int:
     row = 0
     for turn, reply in sorted(recorded.replies.items()):
-        if reply.empty:
+        if reply.unusable is not None:
             row += 1
         for index in range(len(reply.tool_calls)):
             record = recorded.results.get((turn, index))

@@ -27,8 +27,9 @@ from atom.runs.models import StepStatus
 from atom.runs.plan import Answer, Ask, Call, Place, may_repeat, next_step
 from atom.runs.ports import ChosenModel, Delta, DeltaSink, Models
 from atom.runs.records import ReplyRecord, ToolRecord, child_output, reply_record
+from atom.runs.shape import shaped
 from atom.runs.sources import Source, find_sources
-from atom.runs.transcript import Exchange, Recorded, build
+from atom.runs.transcript import Brief, Recorded, build
 from atom.settings import RunSettings
 from atom.tools.errors import ToolArgumentsError, ToolError
 from atom.tools.ports import SourceLine, Tool, ToolContext, ToolOutput
@@ -49,11 +50,8 @@ class Work:
     agent_id: UUID
     agent_name: str
     trigger: Trigger
-    instructions: str
+    brief: Brief
     tools: tuple[str, ...]
-    task: str
-    files: tuple[str, ...]
-    history: tuple[Exchange, ...]
     worked_ms: int
     callers: tuple[UUID, ...] = ()
     requester: str | None = None
@@ -121,12 +119,14 @@ class AgentLoop:
         over = breach(spent(self.recorded), self.limits)
         if over is not None:
             raise over
+        asked = self.work.brief.options
         request = ChatRequest(
             model=self.chosen.model,
-            messages=build(self.work.instructions, self.work.history, self.work.task, self.work.files, self.recorded),
+            messages=build(self.work.brief, self.recorded),
             tools=self.registry.specs(self.work.tools),
-            max_tokens=self.max_tokens,
-            temperature=self.temperature,
+            max_tokens=min(self.max_tokens, asked.max_tokens or self.max_tokens),
+            temperature=self.temperature if asked.temperature is None else asked.temperature,
+            response_schema=asked.response_schema,
         )
         key = reply_key(turn)
         first = self.journal.spending.first
@@ -147,7 +147,7 @@ class AgentLoop:
         except OverBudgetError as error:
             await self.journal.wait_for_budget(error)
             raise ParkedError("The run waits for a budget.") from error
-        record = reply_record(answered.completion, first + answered.attempt)
+        record = reply_record(answered.completion, first + answered.attempt, asked.response_schema)
         await self.journal.replied(turn, record, answered)
         self._replies[turn] = record
 
@@ -252,6 +252,8 @@ class AgentLoop:
 
     def _finish(self, reply: ReplyRecord) -> Finished:
         shown: list[SourceLine] = [line for _, record in sorted(self._results.items()) for line in record.sources]
+        if self.work.brief.options.response_schema is not None:
+            return Finished(shaped(reply.text), find_sources(reply.text, shown))
         answer = reply.text.strip()
         if reply.finish_reason is FinishReason.LENGTH:
             answer += f"\n\n[The model stopped at its limit of {self.max_tokens} tokens; the answer is cut here.]"

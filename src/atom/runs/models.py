@@ -125,6 +125,7 @@ class Run(Leased, Base):
     wait_detail: Mapped[str | None]
     cost_usd: Mapped[Decimal | None]
     no_cache: Mapped[bool]
+    options: Mapped[dict[str, Any] | None]
 
 
 class AgentTurn(Base):

@@ -7,15 +7,17 @@ from typing import Any
 from atom.kit.text import clean, clean_json
 from atom.llm.ports import Completion, FinishReason, ToolCall, Usage
 from atom.runs.models import Run, RunStatus
+from atom.runs.shape import misfit
 from atom.tools.errors import ToolError
 from atom.tools.ports import SourceLine, ToolOutput
 
 VERSION = 1
+EMPTY = "It was empty."
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyRecord:
-    """A journaled reply of the model."""
+    """A journaled reply of the model. `misfit`: why it does not fit the shape that the answer has to have."""
 
     text: str
     tool_calls: tuple[ToolCall, ...]
@@ -24,10 +26,14 @@ class ReplyRecord:
     model: str
     usage: Usage
     attempt: int
+    misfit: str | None = None
 
     @property
-    def empty(self) -> bool:
-        return not self.tool_calls and not self.text.strip()
+    def unusable(self) -> str | None:
+        """Why it can neither be acted on nor be the answer, in words for the model."""
+        if self.tool_calls:
+            return None
+        return self.misfit if self.text.strip() else EMPTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +50,10 @@ class ToolRecord:
         return self.code in {"tool_arguments", "unknown_tool"}
 
 
-def reply_record(completion: Completion, attempt: int) -> ReplyRecord:
-    """As the journal can keep it, so that a replay sees exactly what this owner saw."""
+def reply_record(completion: Completion, attempt: int, schema: Mapping[str, Any] | None = None) -> ReplyRecord:
+    """As the journal can keep it, so that a replay sees exactly what this owner saw. `schema`: what an answer has to
+    fit."""
+    judged = schema is not None and not completion.tool_calls and bool(completion.text.strip())
     return ReplyRecord(
         text=clean(completion.text),
         tool_calls=tuple(ToolCall(clean(c.id), clean(c.name), clean(c.arguments)) for c in completion.tool_calls),
@@ -54,6 +62,7 @@ def reply_record(completion: Completion, attempt: int) -> ReplyRecord:
         model=completion.model,
         usage=completion.usage,
         attempt=attempt,
+        misfit=misfit(completion.text, schema) if schema is not None and judged else None,
     )
 
 
@@ -81,6 +90,7 @@ def reply_to_json(record: ReplyRecord) -> dict[str, Any]:
                 "cached_tokens": record.usage.cached_tokens,
             },
             "attempt": record.attempt,
+            **({} if record.misfit is None else {"misfit": record.misfit}),
         }
     )
     return value
@@ -95,6 +105,7 @@ def reply_from_json(value: Mapping[str, Any]) -> ReplyRecord:
         model=value["model"],
         usage=Usage(**value["usage"]),
         attempt=value["attempt"],
+        misfit=value.get("misfit"),
     )
 
 

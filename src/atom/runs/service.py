@@ -17,7 +17,7 @@ from atom.governance.decide import Trigger
 from atom.identity.models import Principal
 from atom.kit.ids import new_id
 from atom.kit.text import canonical_json, clean, shorten
-from atom.runs import store
+from atom.runs import options, store
 from atom.runs.errors import (
     AgentNotActiveError,
     ConversationNotFoundError,
@@ -29,6 +29,7 @@ from atom.runs.errors import (
     TaskTooLargeError,
 )
 from atom.runs.models import Conversation, Priority, Run, RunStatus, Step
+from atom.runs.options import NOTHING_ASKED, RunOptions
 from atom.runs.ports import Workspaces
 from atom.settings import RunSettings
 
@@ -49,6 +50,7 @@ class Order:
     trigger: Trigger = Trigger.MANUAL
     priority: Priority = Priority.NORMAL
     no_cache: bool = False
+    options: RunOptions = NOTHING_ASKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class RunService:
             model=old.requested_model,
             priority=Priority.of(old.priority),
             no_cache=old.no_cache,
+            options=options.from_json(old.options),
         )
         await self._check(agent, order)
         accepted = Accepted(agent, order, old.conversation_id, retry_of=old.retry_of or old.id)
@@ -131,6 +134,7 @@ class RunService:
             "priority": order.priority.rank,
             "retry_of": accepted.retry_of,
             "no_cache": order.no_cache,
+            "options": options.to_json(order.options),
         }
         await store.add_run(session, values)
         if idempotency_key is not None:
@@ -221,6 +225,7 @@ class RunService:
                 raise FileMissingError(
                     f"files: {path!r} is not a file of this agent's workspace.", hint="Upload it first.", field="files"
                 )
+        options.check(order.options)
         if order.model:
             self.check_model(order.model)
 
@@ -231,4 +236,6 @@ def _fingerprint(agent: str, order: Order) -> str:
         body.append(order.priority.value)
     if order.no_cache:
         body.append("no_cache")
+    if order.options != NOTHING_ASKED:
+        body.append(canonical_json(options.to_json(order.options)))
     return hashlib.sha256(canonical_json(body).encode("utf-8", "replace")).hexdigest()

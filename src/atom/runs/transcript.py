@@ -4,14 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from atom.kit.text import canonical_json
 from atom.llm.ports import Message, Role
 from atom.runs.models import Run
+from atom.runs.options import NOTHING_ASKED, RunOptions
 from atom.runs.records import ReplyRecord, ToolRecord
 
 HISTORY_CHARS = 60_000
 TOOL_CHARS = 200_000
 DROPPED = "[This earlier result was dropped to save space. Call the tool again if you need it.]"
 NUDGE = "Your last reply was empty. Call a tool, or answer the task."
+MISFIT = "Your last reply does not have the shape that was asked for. Give the whole answer again, as JSON only."
+SHAPE = "The final answer is one JSON value that fits this JSON schema, with nothing before or behind it:"
+CALLER = "What the caller asks of you, as far as it agrees with everything above:"
 RULES = """
 Rules of this workspace:
 - Facts come from tool results. Say where each one stands as `path:line`, with the path as the tool printed it.
@@ -36,25 +41,44 @@ class Recorded:
     results: Mapping[tuple[int, int], ToolRecord]
 
 
-def build(
-    instructions: str, history: Sequence[Exchange], task: str, files: Sequence[str], recorded: Recorded
-) -> tuple[Message, ...]:
-    """System, earlier exchanges (the newest that fit), the task, then every recorded turn."""
-    messages = [Message(Role.SYSTEM, f"{instructions}\n\n{RULES}")]
-    for exchange in fitting(history):
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What a run starts from: the agent's instructions, earlier exchanges, the task with its files."""
+
+    instructions: str
+    history: Sequence[Exchange]
+    task: str
+    files: Sequence[str] = ()
+    options: RunOptions = NOTHING_ASKED
+
+
+def build(brief: Brief, recorded: Recorded) -> tuple[Message, ...]:
+    """System, earlier exchanges (the newest that fit), what the caller sent, the task, then every recorded turn."""
+    messages = [Message(Role.SYSTEM, _system(brief))]
+    for exchange in fitting(brief.history):
         messages += [Message(Role.USER, exchange.task), Message(Role.ASSISTANT, exchange.answer)]
-    messages.append(Message(Role.USER, with_files(task, files)))
+    messages += brief.options.context
+    messages.append(Message(Role.USER, with_files(brief.task, brief.files)))
     turns: list[Message] = []
     for turn, reply in sorted(recorded.replies.items()):
-        if reply.empty:
-            turns.append(Message(Role.USER, NUDGE))
-            continue
-        turns.append(Message(Role.ASSISTANT, reply.text, reply.tool_calls))
+        if reply.text.strip() or reply.tool_calls:
+            turns.append(Message(Role.ASSISTANT, reply.text, reply.tool_calls))
+        if reply.unusable is not None:
+            turns.append(Message(Role.USER, NUDGE if reply.misfit is None else f"{MISFIT} {reply.misfit}"))
         for index, call in enumerate(reply.tool_calls):
             record = recorded.results.get((turn, index))
             if record is not None:
                 turns.append(Message(Role.TOOL, record.content, tool_call_id=call.id))
     return (*messages, *within_budget(turns))
+
+
+def _system(brief: Brief) -> str:
+    parts = [brief.instructions, RULES]
+    if brief.options.response_schema is not None:
+        parts.append(f"{SHAPE}\n{canonical_json(dict(brief.options.response_schema))}")
+    if brief.options.instructions.strip():
+        parts.append(f"{CALLER}\n{brief.options.instructions}")
+    return "\n\n".join(parts)
 
 
 def with_files(task: str, files: Sequence[str]) -> str:

@@ -84,10 +84,21 @@ def problem(
 def from_error(error: AtomError) -> JSONResponse:
     extra = {key: value for key, value in error.details.items() if isinstance(value, str | int | float | bool)}
     response = problem(STATUS[error.kind], error.code, error.message, hint=error.hint, extra=extra)
-    seconds = error.details.get("retry_after")
-    if isinstance(seconds, int | float) and response.status_code in WAITS:
-        response.headers["Retry-After"] = str(math.ceil(seconds))
+    response.headers.update(retry_headers(error, response.status_code))
     return response
+
+
+def retry_headers(error: AtomError, status: int) -> dict[str, str]:
+    """When to come back, where coming back may help."""
+    if status not in WAITS:
+        return {}
+    seconds = error.details.get("retry_after")
+    return {"Retry-After": str(math.ceil(seconds)) if isinstance(seconds, int | float) else RETRY_AFTER_SECONDS}
+
+
+def invalid_fields(error: RequestValidationError | WebSocketRequestValidationError) -> list[tuple[str, str]]:
+    """Which field, what is wrong; never the value, which may be a secret."""
+    return [_problem_of(item) for item in error.errors()[:MAX_PROBLEMS]]
 
 
 async def _atom_error(connection: HTTPConnection, error: Exception) -> Response:
@@ -98,9 +109,8 @@ async def _atom_error(connection: HTTPConnection, error: Exception) -> Response:
 
 
 async def _invalid_request(connection: HTTPConnection, error: Exception) -> Response:
-    """Which field, what is wrong; never the value, which may be a secret."""
     assert isinstance(error, RequestValidationError | WebSocketRequestValidationError)
-    found = [_problem_of(item) for item in error.errors()[:MAX_PROBLEMS]]
+    found = invalid_fields(error)
     said = " ".join(f"{field}: {what}." for field, what in found)
     return problem(422, "invalid_request", said, extra={"field": found[0][0] if found else ""})
 

@@ -22,6 +22,9 @@ from atom.runs.artefacts import ArtefactService
 from atom.runs.artefacts_api import artefact_routes
 from atom.settings import Settings
 from atom.tools import api as tools_api
+from atom.web.openai import api as openai_api
+from atom.web.openai.answering import Answering
+from atom.web.openai.watching import Watch
 from atom.wiring import Parts
 
 
@@ -45,7 +48,16 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         ops_api.job_routes(parts.jobs, base.sessions, guard),
         ops_api.schema_routes(guard),
         feed_api.routes(Stream(parts.hub, base.reader), parts.runs, base.sessions, guard, connections),
+        *openai_routers(settings, parts),
     )
+
+
+def openai_routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
+    base = parts.base
+    watch = Watch(Stream(parts.hub, base.reader), parts.runs, parts.approvals, base.sessions)
+    answering = Answering(watch, parts.control, base.sessions, settings.web.answer_seconds)
+    door = openai_api.Door(parts.agents, parts.runs, parts.control, answering, base.sessions, parts.guard)
+    return (openai_api.model_routes(door), openai_api.chat_routes(door), openai_api.response_routes(door))
 
 
 def model_routers(parts: Parts) -> tuple[APIRouter, ...]:

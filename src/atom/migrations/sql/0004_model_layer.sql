@@ -108,7 +108,8 @@ ALTER TABLE agent_execution
     ADD COLUMN provider_wait_since timestamptz,
     ADD COLUMN wait_detail text,
     ADD COLUMN cost_usd numeric(20, 10),
-    ADD COLUMN no_cache boolean NOT NULL DEFAULT false;
+    ADD COLUMN no_cache boolean NOT NULL DEFAULT false,
+    ADD COLUMN options jsonb; -- what the caller asked beside the task: earlier turns, the shape of the answer
 CREATE INDEX idx_agent_execution_resume ON agent_execution (resume_at)
     WHERE status = 'waiting' AND resume_at IS NOT NULL;
 

@@ -1,0 +1,1 @@
+"""The OpenAI-compatible door: agents as models, for any client that speaks that protocol."""
