@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atom.governance.decide import EXPLAIN, Decision, Reason, Standing, Trigger, decide
-from atom.governance.models import Action, EffectClass, Maturity, Risk, Verdict
+from atom.governance.decide import EXPLAIN, Decision, Reason, Spoken, Standing, Trigger, decide
+from atom.governance.models import Action, EffectClass, Eyes, Maturity, Risk, Verdict
 
 ALLOW = Decision(Verdict.ALLOW, Reason.WITHIN_MATURITY)
 ABOVE = Decision(Verdict.ASK, Reason.ABOVE_MATURITY)
@@ -185,3 +185,43 @@ def test_what_only_a_person_may_decide_is_never_allowed_without_a_named_grant(
 def test_every_reason_is_explained_and_every_rank_is_a_risk() -> None:
     assert set(EXPLAIN) == set(Reason)
     assert [maturity.rank for maturity in Maturity] == [int(risk) for risk in Risk] == [1, 2, 3, 4]
+
+
+SPOKEN = st.builds(
+    Spoken,
+    rule=st.sampled_from(["a", "b"]),
+    reason=st.sampled_from([Reason.POLICY, Reason.TAINTED]),
+    verdict=st.sampled_from(Verdict),
+    risk=st.none() | st.sampled_from(Risk),
+    eyes=st.sampled_from(Eyes),
+)
+
+
+@given(situations(), st.lists(SPOKEN, max_size=4), SPOKEN)
+def test_a_rule_that_speaks_only_ever_tightens(
+    found: tuple[Standing, Action | None, Trigger], spoken: list[Spoken], more: Spoken
+) -> None:
+    without, with_it = decide(*found, spoken), decide(*found, [*spoken, more])
+    assert decide(*found).verdict.strictness <= without.verdict.strictness <= with_it.verdict.strictness
+    assert without.eyes.strictness <= with_it.eyes.strictness
+    assert with_it.verdict.strictness >= more.verdict.strictness
+    assert with_it.rules == (*spoken, more)
+
+
+def test_a_raised_risk_is_judged_like_that_risk() -> None:
+    agent = Standing(Maturity.SUPERVISED, active=True, tools=frozenset({"act"}))
+    low = Action("act", Risk.LOW, EffectClass.READ)
+    for risk in Risk:
+        raised = decide(agent, low, Trigger.MANUAL, [Spoken("r", Reason.POLICY, risk=risk)])
+        assert raised == decide(agent, replace(low, risk=risk), Trigger.MANUAL)
+
+
+def test_the_rule_that_decides_is_named_to_the_agent() -> None:
+    agent = Standing(Maturity.AUTONOMOUS, active=True, tools=frozenset({"act"}))
+    said = decide(
+        agent,
+        Action("act", Risk.LOW, EffectClass.READ),
+        Trigger.MANUAL,
+        [Spoken("office-hours", Reason.POLICY, Verdict.ASK, detail="after 18:00")],
+    )
+    assert "office-hours: after 18:00" in said.text

@@ -1,13 +1,15 @@
 """The rule: what an agent may do alone, what it must ask for, what it may not. Pure; one row of policy is one test row.
 
 A risk up to the agent's rank is allowed, one above asks, more is denied. Critical or irreversible asks even an
-autonomous agent, unless a grant names the action. Unknown is denied.
+autonomous agent, unless a grant names the action. Unknown is denied. Rules beside it (policies, taint) speak too: they
+can make the answer stricter and never the other way.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from atom.governance.models import Action, EffectClass, Maturity, Risk, Verdict
+from atom.governance.models import Action, EffectClass, Eyes, Maturity, Risk, Verdict
 
 
 class Trigger(StrEnum):
@@ -36,6 +38,8 @@ class Reason(StrEnum):
     REJECTED = "rejected"
     APPROVAL_EXPIRED = "approval_expired"
     UNKNOWN_OUTCOME = "unknown_outcome"
+    POLICY = "policy"
+    TAINTED = "tainted"
 
 
 EXPLAIN = {
@@ -52,6 +56,8 @@ EXPLAIN = {
     Reason.REJECTED: "A person rejected this call.",
     Reason.APPROVAL_EXPIRED: "Nobody decided in time.",
     Reason.UNKNOWN_OUTCOME: "A worker died in the middle of this call: nobody knows whether it took effect.",
+    Reason.POLICY: "A policy of this deployment says so.",
+    Reason.TAINTED: "The run has read content that nobody vouches for, or a secret: a person decides.",
 }
 
 
@@ -66,20 +72,49 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Spoken:
+    """A rule beside the table that fits this call. `verdict` and `risk`: at least these; `detail` is for people."""
+
+    rule: str
+    reason: Reason
+    verdict: Verdict = Verdict.ALLOW
+    risk: Risk | None = None
+    eyes: Eyes = Eyes.ANY
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """`note` is what the person who decided wrote for the agent."""
+    """`note` is what the person who decided wrote for the agent. `rules`: all that spoke; `eyes`: who approves."""
 
     verdict: Verdict
     reason: Reason
     note: str | None = None
+    rules: tuple[Spoken, ...] = field(default=(), compare=False)
+    eyes: Eyes = Eyes.ANY
 
     @property
     def text(self) -> str:
-        return EXPLAIN[self.reason] + (f" They wrote: {self.note}" if self.note else "")
+        named = [f"{one.rule}: {one.detail}".rstrip(": ") for one in self.rules if one.reason is self.reason]
+        said = EXPLAIN[self.reason] + (f" ({'; '.join(named)})" if named else "")
+        return said + (f" They wrote: {self.note}" if self.note else "")
 
 
-def decide(agent: Standing, action: Action | None, trigger: Trigger) -> Decision:
-    """`action` is None when no registered action has exactly the wanted name."""
+def decide(agent: Standing, action: Action | None, trigger: Trigger, spoken: Sequence[Spoken] = ()) -> Decision:
+    """`action` is None when no registered action has exactly the wanted name. `spoken`: the rules that fit the call."""
+    if not spoken:
+        return _table(agent, action, trigger)
+    risks = [one.risk for one in spoken if one.risk is not None]
+    raised = replace(action, risk=max(action.risk, *risks)) if action is not None and risks else action
+    decided = _table(agent, raised, trigger)
+    strictest = max(spoken, key=lambda one: one.verdict.strictness)
+    if strictest.verdict.strictness > decided.verdict.strictness:
+        decided = Decision(strictest.verdict, strictest.reason)
+    eyes = max((one.eyes for one in spoken), key=lambda one: one.strictness)
+    return replace(decided, rules=tuple(spoken), eyes=eyes)
+
+
+def _table(agent: Standing, action: Action | None, trigger: Trigger) -> Decision:
     if not agent.active:
         return Decision(Verdict.DENY, Reason.AGENT_NOT_ACTIVE)
     if action is None:

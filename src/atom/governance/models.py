@@ -41,17 +41,45 @@ class EffectClass(StrEnum):
         return self in {EffectClass.READ, EffectClass.IDEMPOTENT}
 
 
+class Label(StrEnum):
+    """What is known of content: from the task or a source people trust, from anybody, or something to keep."""
+
+    TRUSTED = "trusted"
+    UNTRUSTED = "untrusted"
+    SECRET = "secret"  # noqa: S105 - the name of a label
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something an agent may want to do, by its exact name. `egress`: it can carry chosen bytes out."""
+    """Something an agent may want to do, by its exact name. `egress`: it can carry chosen bytes out.
+
+    `reads`: the labels of what it brings into the run.
+    """
 
     name: str
     risk: Risk
     effect: EffectClass
     egress: bool = False
+    reads: frozenset[Label] = frozenset({Label.TRUSTED})
 
 
 class Verdict(StrEnum):
     ALLOW = "allow"
     ASK = "ask"
     DENY = "deny"
+
+    @property
+    def strictness(self) -> int:
+        return list(Verdict).index(self)
+
+
+class Eyes(StrEnum):
+    """Who has to approve: anybody who may, somebody other than who asked for the run, or two different people."""
+
+    ANY = "any"
+    OTHER = "other"
+    TWO = "two"
+
+    @property
+    def strictness(self) -> int:
+        return list(Eyes).index(self)

@@ -11,34 +11,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from atom.agents.models import Agent, AgentStatus
 from atom.agents.service import AgentService
 from atom.governance import store
-from atom.governance.decide import Decision, Reason, Standing, Trigger, decide
+from atom.governance.decide import Decision, Reason, Spoken, Standing, decide
 from atom.governance.halt import HaltedError
 from atom.governance.models import Action, Maturity, Verdict
 from atom.governance.tables import ApprovalStatus
+from atom.governance.wish import Speaker, Wish
 from atom.kit.text import canonical_json, clean, shorten
 
+__all__ = ["GovernanceService", "Wish", "capped", "digest", "standing"]
 APPROVAL_SECONDS = 24 * 3600.0
 MAX_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What an agent wants to do, and where it stands in its run. `callers`: the agents it does this for."""
-
-    agent_id: UUID
-    run_id: UUID
-    trigger: Trigger
-    action: str
-    arguments: Mapping[str, Any]
-    callers: tuple[UUID, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class GovernanceService:
-    """`actions` are the registered ones by exact name."""
+    """`actions` are the registered ones by exact name. `speakers` know the rules beside the table."""
 
     agents: AgentService
     actions: Mapping[str, Action]
+    speakers: tuple[Speaker, ...] = ()
 
     async def authorize(self, session: AsyncSession, wish: Wish, *, step_key: str) -> Decision:
         """Decide with the agent as it is now, and audit, in the caller's transaction. A failure here is a refusal.
@@ -50,7 +41,9 @@ class GovernanceService:
             raise HaltedError("Everything is halted.", hint="`atom halt` says why, `atom halt --lift` lets it go on.")
         agent = await self.agents.get(session, str(wish.agent_id))
         able = await self._standing(session, agent, wish.callers)
-        decision = decide(able, self.actions.get(wish.action), wish.trigger)
+        action = self.actions.get(wish.action)
+        spoken = await self._spoken(session, agent, action, wish)
+        decision = decide(able, action, wish.trigger, spoken)
         if decision.verdict is Verdict.ASK:
             decision = await self._answered(session, wish, decision, agent, step_key)
         await store.audit(
@@ -67,10 +60,18 @@ class GovernanceService:
                     "trigger": wish.trigger.value,
                     "maturity": able.maturity.value,
                     "digest": digest(agent.version, wish.action, wish.arguments),
+                    **({"rules": [one.rule for one in spoken]} if spoken else {}),
                 },
             },
         )
         return decision
+
+    async def _spoken(
+        self, session: AsyncSession, agent: Agent, action: Action | None, wish: Wish
+    ) -> tuple[Spoken, ...]:
+        if action is None:
+            return ()
+        return tuple([one for by in self.speakers for one in await by.speak(session, agent, action, wish)])
 
     async def halted(self, session: AsyncSession) -> bool:
         return await store.halt(session) is not None
