@@ -16,13 +16,13 @@ from atom.llm.breaker import Circuits
 from atom.llm.cache import Flights, NoCache, ResponseCache, cache_key, cacheable, decode, encode, keeps
 from atom.llm.calls import Caller, CompletedCall
 from atom.llm.catalogue import Catalogue, price_list
-from atom.llm.choice import Choice, choose
+from atom.llm.choice import Choice
 from atom.llm.directory import Directory
 from atom.llm.errors import ModelNotConfiguredError
 from atom.llm.failover import Layer, Walk
 from atom.llm.metrics import LlmMetrics
 from atom.llm.ports import ChatModel, ChatRequest
-from atom.llm.routes import plan
+from atom.llm.routes import first_choice, plan
 from atom.settings import LlmSettings, Provider
 
 # With initial values, not .bind(): that would freeze whatever logging is set up when this module is imported.
@@ -136,10 +136,9 @@ class LlmService:
             self.sleep, self.jitter,
         )  # fmt: skip
 
-    def choose(self, wanted: str | None = None) -> Choice:
+    def choose(self, wanted: str | None = None, requester: str | None = None) -> Choice:
         """What is asked first, as far as this process knows. Raises ModelNotConfiguredError."""
-        config = self.directory.config
-        return choose(self.settings, wanted, config.keys, tuple(line.provider for line in config.lines))
+        return first_choice(self.settings, self.directory.config, wanted, requester)
 
     async def complete(
         self, wanted: str | None, request: ChatRequest, on_delta: OnDelta | None = None, caller: Caller | None = None
