@@ -180,11 +180,6 @@ class Walk:
         self._open.remove(route)
         self._hopeless.add(route)
 
-    @property
-    def _shown(self) -> bool:
-        """Whether text of a failed attempt still stands where it was shown."""
-        return self._failed is not None and self._failed[2]
-
     async def _tell(self, route: Route) -> None:
         """Another route is asked, or text that was shown is replaced: the run says so."""
         if self._failed is None:
@@ -206,7 +201,7 @@ class Walk:
             await self.layer.directory.refused(route.key, error.message)
         self._open = [one for one in self._open if one.provider is route.provider and one.key != route.key]
         self._hopeless.add(route)
-        self._failed = (route, error, self._shown)
+        self._failed = (route, error, False)
         if not self._open:
             raise error if self._is_first(route) and not isinstance(self._last, ModelError) else self._down()
         log.warning("llm.next_key", provider=route.provider, refused=route.key.name)
@@ -218,7 +213,7 @@ class Walk:
                 raise error
             self._drop(route)
             return
-        self._last, self._failed = error, (route, error, shown or self._shown)
+        self._last, self._failed = error, (route, error, shown)
 
     def _is_first(self, route: Route) -> bool:
         """Whether it is what was asked for, through whatever key."""
