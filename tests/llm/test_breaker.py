@@ -88,7 +88,7 @@ def test_a_probe_given_up_by_its_caller_leaves_room_for_the_next() -> None:
     breaker, clock = opened()
     clock.advance(breaker.wait(ROUTE))
     breaker.released(admitted(breaker))
-    admitted(breaker)
+    assert breaker.admit(ROUTE) is not None
 
 
 def test_a_crowd_that_fails_together_is_one_outage() -> None:

@@ -102,7 +102,7 @@ class Bench:
         self.waits: list[float] = []
         self.service = LlmService(
             LlmSettings(openai_model="o", anthropic_model="a", gemini_model="g", **settings),
-            {provider: self.load for provider in Provider},
+            dict.fromkeys(Provider, self.load),
             LlmMetrics(CollectorRegistry()),
             self.clock,
             self.keys,

@@ -1,6 +1,7 @@
 """Which routes a call has, in which order, over any keys and lists that people may set."""
 
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -22,7 +23,7 @@ PROVIDERS = (Provider.OPENAI, Provider.ANTHROPIC, Provider.GEMINI)
 WANTED = st.sampled_from([None, "", "gpt-y", "openai", "anthropic/claude-y", "gemini", "openai/gpt"])
 
 
-def key(number: int, provider: Provider = Provider.OPENAI, **fields: object) -> KeyInfo:
+def key(number: int, provider: Provider = Provider.OPENAI, **fields: Any) -> KeyInfo:
     return replace(KeyInfo(provider, f"key-{number}", UUID(int=number)), **fields)
 
 

@@ -86,7 +86,8 @@ class Walk:
             if shown is not None:
                 await shown
         record = cache_hit_record(self.routes[0], completion, seconds)
-        return CompletedCall(completion, 1, seconds, seconds, seconds, 0.0, record)
+        unpaid = replace(completion, usage=record.usage)
+        return CompletedCall(unpaid, 1, seconds, seconds, seconds, 0.0, record)
 
     def _admit(self, route: Route) -> Admission | None:
         if route not in self._open or self._tries.get(route, 0) >= self.layer.settings.attempts:
