@@ -16,7 +16,9 @@ from atom.llm.access import environment_access
 from atom.llm.errors import ModelError
 from atom.llm.ports import ChatModel
 from atom.settings import LlmSettings, Provider
+from tests.support.own_redis import own_redis
 
+__all__ = ["own_redis"]
 CANARY = "sk-canary-4f9a7b2e81d6c350aa17"
 
 Build = Callable[..., ChatModel]

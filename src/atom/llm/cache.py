@@ -3,16 +3,19 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from pydantic import SecretStr
 
 from atom.llm.ports import ChatRequest, Completion, FinishReason, Message, Usage
 from atom.llm.routes import Route
 from atom.settings import LlmSettings
 
-FORMAT = 1
+FORMAT = 2
+DIGEST_BYTES = 64
 MAX_ENTRY_BYTES = 1_000_000
 
 
@@ -37,7 +40,7 @@ class ResponseCache(Protocol):
     async def stats(self) -> CacheStats: ...
 
     async def clear(self) -> int:
-        """How many answers were dropped."""
+        """How many answers were dropped. Raises CacheAwayError when those of the store could not be."""
         ...
 
     async def aclose(self) -> None: ...
@@ -63,26 +66,36 @@ class NoCache:
         """Nothing is open."""
 
 
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One call that others with the same question may wait for. `answer`: what they may have too, once it has landed.
+
+    `private`: there is an answer, and it is not for others.
+    """
+
+    landed: asyncio.Event = field(default_factory=asyncio.Event)
+    answer: Completion | None = None
+    private: bool = False
+
+
 @dataclass(slots=True)
 class Flights:
-    """Calls in progress by their key: who comes second waits for who came first."""
+    """Calls in progress by their key, of this process."""
 
-    _flying: dict[str, asyncio.Event] = field(default_factory=dict, init=False)
+    _flying: dict[str, Flight] = field(default_factory=dict, init=False)
 
-    @asynccontextmanager
-    async def join(self, key: str) -> AsyncIterator[bool]:
-        """True for the one that makes the call. Anybody else gets False once that one has ended, however it did."""
-        ahead = self._flying.get(key)
-        if ahead is not None:
-            await ahead.wait()
-            yield False
-            return
-        landed = self._flying[key] = asyncio.Event()
+    def ahead(self, key: str) -> Flight | None:
+        return self._flying.get(key)
+
+    @contextmanager
+    def lead(self, key: str) -> Iterator[Flight]:
+        """Whoever waits goes on when this ends, however it does."""
+        flight = self._flying[key] = Flight()
         try:
-            yield True
+            yield flight
         finally:
             del self._flying[key]
-            landed.set()
+            flight.landed.set()
 
 
 def cacheable(request: ChatRequest, settings: LlmSettings) -> bool:
@@ -97,14 +110,18 @@ def keeps(completion: Completion) -> bool:
     return completion.finish_reason is FinishReason.STOP and not completion.tool_calls and bool(completion.text)
 
 
-def cache_key(route: Route, request: ChatRequest) -> str:
-    """Everything that makes an answer what it is, and whose key paid for it."""
+def cache_key(route: Route, request: ChatRequest, unnamed: SecretStr | None = None) -> str:
+    """Everything that makes an answer what it is, and whose key paid for it.
+
+    `unnamed`: the secret of a key from the environment, which tells apart two deployments on one Redis.
+    """
     said = {
         "v": FORMAT,
         "provider": route.provider.value,
         "base_url": route.key.base_url,
+        "options": route.key.options,
         "model": route.model,
-        "key": [str(route.key.id), route.key.owner],
+        "key": [str(route.key.id), route.key.owner, unnamed.get_secret_value() if unnamed else None],
         "messages": [_message(message) for message in request.messages],
         "tools": [[tool.name, tool.description, dict(tool.parameters)] for tool in request.tools],
         "schema": None if request.response_schema is None else dict(request.response_schema),
@@ -113,40 +130,44 @@ def cache_key(route: Route, request: ChatRequest) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def encode(completion: Completion) -> bytes:
+def encode(key: str, completion: Completion) -> bytes:
+    """With a digest over it and its key: what was cut, changed, or moved to another key is not taken for an answer."""
     usage = completion.usage
-    return json.dumps(
-        {
-            "v": FORMAT,
-            "text": completion.text,
-            "usage": [usage.input_tokens, usage.output_tokens, usage.cached_tokens],
-            "provider": completion.provider,
-            "model": completion.model,
-            "request_id": completion.request_id,
-        }
-    ).encode()
+    said = {
+        "v": FORMAT,
+        "text": completion.text,
+        "usage": [usage.input_tokens, usage.output_tokens, usage.cached_tokens],
+        "provider": completion.provider,
+        "model": completion.model,
+        "request_id": completion.request_id,
+    }
+    body = json.dumps(said).encode()
+    return _digest(key, body) + body
 
 
-def decode(value: bytes | None) -> Completion | None:
-    """None for what this version did not write."""
+def decode(key: str, value: bytes | None) -> Completion | None:
+    """None for what this version did not write for this key."""
     if value is None:
         return None
-    try:
-        said: dict[str, Any] = json.loads(value)
-        if said["v"] != FORMAT:
-            return None
-        return Completion(
-            text=str(said["text"]),
-            tool_calls=(),
-            finish_reason=FinishReason.STOP,
-            usage=Usage(*said["usage"]),
-            provider=str(said["provider"]),
-            model=str(said["model"]),
-            request_id=said["request_id"],
-            notes={"cache_hit": True},
-        )
-    except (ValueError, TypeError, KeyError):
+    digest, body = value[:DIGEST_BYTES], value[DIGEST_BYTES:]
+    if digest != _digest(key, body):
         return None
+    said: dict[str, Any] = json.loads(body)
+    if said["v"] != FORMAT:
+        return None
+    return Completion(
+        text=said["text"],
+        tool_calls=(),
+        finish_reason=FinishReason.STOP,
+        usage=Usage(*said["usage"]),
+        provider=said["provider"],
+        model=said["model"],
+        request_id=said["request_id"],
+    )
+
+
+def _digest(key: str, body: bytes) -> bytes:
+    return hashlib.sha256(f"{FORMAT}:{key}:".encode() + body).hexdigest().encode()
 
 
 def _message(message: Message) -> list[Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError, Sessions, unit_of_work
 from atom.kit.clock import Clock
@@ -22,6 +23,7 @@ from atom.settings import LlmSettings, Provider
 
 CHANNEL = "atom_models"
 MAX_AGE = 0.5
+PATIENCE = 1.0  # seconds a call waits for a database that hangs; then what was known last stays in force
 AWAY = (DatabaseUnavailableError, PoolExhaustedError)
 log = structlog.get_logger(service="byok")
 
@@ -73,22 +75,40 @@ class DatabaseDirectory:
     settings: LlmSettings
     clock: Clock
     config: Config = field(default_factory=Config, init=False)
-    _read_at: float = field(default=float("-inf"), init=False)
-    _one: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
-    _task: "asyncio.Task[Config] | None" = field(default=None, init=False)
+    _began: float = field(default=float("-inf"), init=False)
+    _heard: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _reading: "asyncio.Task[None] | None" = field(default=None, init=False)
 
     async def fresh(self) -> Config:
-        if self.clock.monotonic() - self._read_at < MAX_AGE:
-            return self.config
-        async with self._one:
-            if self.clock.monotonic() - self._read_at >= MAX_AGE:
-                await self._read()
+        """A database that hangs holds nobody up for longer than its first second."""
+        if self._reading is None and (self._heard.is_set() or self._age() >= MAX_AGE):
+            self._began = self.clock.monotonic()
+            self._reading = asyncio.create_task(self._read())
+        if self._reading is not None:
+            done, _ = await asyncio.wait({self._reading}, timeout=max(0.0, PATIENCE - self._age()))
+            for reading in done:
+                if not reading.cancelled():
+                    reading.result()
         return self.config
 
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Until `stop`: what was changed is known here within a second also when nobody calls a model, and when the
+        notification of it was lost."""
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                await self.fresh()
+                heard = asyncio.create_task(self._heard.wait())
+                await asyncio.wait({heard, stopping}, timeout=MAX_AGE, return_when=asyncio.FIRST_COMPLETED)
+                heard.cancel()
+        finally:
+            stopping.cancel()
+            if self._reading is not None:
+                self._reading.cancel()
+
     def hear(self, _: str) -> None:
-        """Something has changed, or may have: read it now, also when no call comes."""
-        self._read_at = float("-inf")
-        self._task = asyncio.ensure_future(self.fresh())
+        """Something has changed, or may have."""
+        self._heard.set()
 
     async def access(self, key: KeyInfo) -> Access:
         if key.id is None:
@@ -105,26 +125,35 @@ class DatabaseDirectory:
                 await self.keys.refused(session, key.id, version=key.version, reason=reason)
         except AWAY:
             log.warning("byok.refusal_not_recorded", key=key.name, provider=key.provider)
-        self._read_at = float("-inf")
+        self._heard.set()
+
+    def _age(self) -> float:
+        return self.clock.monotonic() - self._began
 
     async def _read(self) -> None:
+        self._heard.clear()
         try:
             async with unit_of_work(self.sessions) as session:
+                await store.one_view(session)  # else a route could name a key that is not among the keys yet
                 version = await store.version(session)
                 if version != self.config.version:
-                    keys = tuple(info_of(row) for row in await store.usable(session))
-                    lines = tuple(
-                        RouteLine(Provider(row.provider), row.model, row.key_id) for row in await store.routes(session)
-                    )
-                    budgets = tuple(
-                        Budget(row.id, row.scope, row.subject, row.unit, row.window_kind, row.amount)
-                        for row in await budget_store.all_budgets(session)
-                    )
-                    self.config = Config(version, keys, lines, budgets)
-                    log.info("byok.config_read", version=version, keys=len(keys), routes=len(lines))
+                    self.config = await _config(session, version)
+                    known = {"keys": len(self.config.keys), "routes": len(self.config.lines)}
+                    log.info("byok.config_read", version=version, **known)
         except AWAY as error:
             log.debug("byok.config_not_read", error_code=error.code)
-        self._read_at = self.clock.monotonic()
+        finally:
+            self._reading = None
+
+
+async def _config(session: AsyncSession, version: int) -> Config:
+    keys = tuple(info_of(row) for row in await store.usable(session))
+    lines = tuple(RouteLine(Provider(row.provider), row.model, row.key_id) for row in await store.routes(session))
+    budgets = tuple(
+        Budget(row.id, row.scope, row.subject, row.unit, row.window_kind, row.amount)
+        for row in await budget_store.all_budgets(session)
+    )
+    return Config(version, keys, lines, budgets)
 
 
 def info_of(row: ProviderKey) -> KeyInfo:

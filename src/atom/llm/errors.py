@@ -100,6 +100,13 @@ class CatalogueError(AtomError):
     code = "llm_catalogue_invalid"
 
 
+class CacheAwayError(AtomError):
+    """The store of the response cache does not answer."""
+
+    kind = Kind.UNAVAILABLE
+    code = "llm_cache_away"
+
+
 class RoutesDownError(ModelError):
     """No route can answer now. `resume_after` is in seconds; `last` is what the last try said."""
 

@@ -10,7 +10,7 @@ from atom.errors import NotFoundError
 from atom.kit.clock import Clock
 from atom.llm.access import KeyInfo
 from atom.llm.attempt import Attempt, OnDelta
-from atom.llm.breaker import Circuits
+from atom.llm.breaker import Admission, Circuits
 from atom.llm.calls import Caller, CompletedCall, FailedOver, cache_hit_record
 from atom.llm.catalogue import Catalogue
 from atom.llm.directory import Directory
@@ -24,6 +24,7 @@ from atom.settings import LlmSettings
 
 # With initial values, not .bind(): that would freeze whatever logging is set up when this module is imported.
 log = structlog.get_logger(service="byok")
+HOPELESS_SECONDS = 5.0  # until it is looked again whether a person has changed what no waiting changes
 NOT_NOW = (VaultLockedError, NotFoundError)  # this key, at this moment: the next route may do
 
 
@@ -62,16 +63,19 @@ class Walk:
     _tries: dict[Route, int] = field(default_factory=dict, init=False)
     _failed: tuple[Route, ModelError, bool] | None = field(default=None, init=False)
     _last: Exception | None = field(default=None, init=False)
+    _hopeless: set[Route] = field(default_factory=set, init=False)
 
     async def run(self) -> CompletedCall:
         self.began = self.layer.clock.monotonic()
         self._open = list(self.routes)
         for round_ in range(1, self.layer.settings.attempts + len(self.routes) + 1):
             for route in list(self._open):
-                if route in self._open and self._may_try(route):
-                    done = await self._try(route)
-                    if done is not None:
-                        return done
+                admission = self._admit(route)
+                if admission is None:
+                    continue
+                done = await self._try(route, admission)
+                if done is not None:
+                    return done
             await self._wait(round_)
         raise self._down()
 
@@ -82,13 +86,15 @@ class Walk:
             if shown is not None:
                 await shown
         record = cache_hit_record(self.routes[0], completion, seconds)
-        return CompletedCall(completion, 1, seconds, seconds, seconds, 0.0, record)
+        unpaid = replace(completion, usage=record.usage)
+        return CompletedCall(unpaid, 1, seconds, seconds, seconds, 0.0, record)
 
-    def _may_try(self, route: Route) -> bool:
-        tried = self._tries.get(route, 0)
-        return tried < self.layer.settings.attempts and self.layer.circuits.admit(route.circuit)
+    def _admit(self, route: Route) -> Admission | None:
+        if route not in self._open or self._tries.get(route, 0) >= self.layer.settings.attempts:
+            return None
+        return self.layer.circuits.admit(route.circuit)
 
-    async def _try(self, route: Route) -> CompletedCall | None:
+    async def _try(self, route: Route, admission: Admission) -> CompletedCall | None:
         """The reply, or None when another route or another time may give one. The circuit has admitted the call."""
         circuits, learnt, shown = self.layer.circuits, False, False
         self._tries[route] = self._tries.get(route, 0) + 1
@@ -100,7 +106,7 @@ class Walk:
                 done = await attempt.run()
             finally:
                 shown = attempt.chars > 0
-            circuits.succeeded(route.circuit)
+            circuits.succeeded(admission)
             learnt = True
             return self._answered(route, done)
         except ModelAuthError as error:
@@ -108,11 +114,11 @@ class Walk:
         except ModelError as error:
             if error.failover:
                 learnt = True
-                circuits.failed(route.circuit, error)
+                circuits.failed(admission, error)
             self._note_failure(route, error, shown=shown)
         finally:
             if not learnt:
-                circuits.released(route.circuit)
+                circuits.released(admission)
             self.layer.metrics.circuit(route.provider.value, route.model, circuits.state(route.circuit))
         return None
 
@@ -166,9 +172,14 @@ class Walk:
         log.warning(
             "llm.route_skipped", provider=route.provider, model=route.model, key=route.key.name, error_code=code
         )
-        self._open.remove(route)
+        self._drop(route)
         if self._last is None:
             self._last = error
+
+    def _drop(self, route: Route) -> None:
+        """What it lacks does not come with time."""
+        self._open.remove(route)
+        self._hopeless.add(route)
 
     async def _tell(self, route: Route) -> None:
         """Another route is asked, or text that was shown is replaced: the run says so."""
@@ -190,19 +201,24 @@ class Walk:
         if not route.key.refused:
             await self.layer.directory.refused(route.key, error.message)
         self._open = [one for one in self._open if one.provider is route.provider and one.key != route.key]
+        self._hopeless.add(route)
         self._failed = (route, error, False)
         if not self._open:
-            raise self._down() if isinstance(self._last, ModelError) else error
+            raise error if self._is_first(route) and not isinstance(self._last, ModelError) else self._down()
         log.warning("llm.next_key", provider=route.provider, refused=route.key.name)
 
     def _note_failure(self, route: Route, error: ModelError, *, shown: bool) -> None:
-        """A request that is refused is not refused elsewhere in its stead, unless elsewhere was the fallback."""
+        """A request that is refused is not tried elsewhere. A fallback that refuses it was only not the right one."""
         if not error.failover:
-            if not isinstance(self._last, ModelError):
+            if self._is_first(route):
                 raise error
-            self._open.remove(route)
+            self._drop(route)
             return
         self._last, self._failed = error, (route, error, shown)
+
+    def _is_first(self, route: Route) -> bool:
+        """Whether it is what was asked for, through whatever key."""
+        return (route.provider, route.model) == (self.routes[0].provider, self.routes[0].model)
 
     async def _wait(self, round_: int) -> None:
         """Until a route may be asked again. Raises RoutesDownError where that is too long to hold a worker for."""
@@ -232,7 +248,7 @@ class Walk:
 
     def _down(self) -> ModelError:
         first = self.routes[0]
-        waits = [self.layer.circuits.wait(route.circuit) for route in self.routes]
+        waits = [self.layer.circuits.wait(route.circuit) for route in self.routes if route not in self._hopeless]
         why = getattr(self._last, "message", "") or "each of them failed a moment ago."
         many = len(self.routes) > 1
         what = f"None of {len(self.routes)} routes can answer now" if many else f"{first.name} cannot answer now"
@@ -240,6 +256,6 @@ class Walk:
             f"{what}: {why}",
             provider=first.provider.value,
             model=first.model,
-            resume_after=max(1.0, min(waits)) + self.layer.jitter(),
+            resume_after=max(1.0, min(waits, default=HOPELESS_SECONDS)) + self.layer.jitter(),
             last=self._last if isinstance(self._last, ModelError) else None,
         )

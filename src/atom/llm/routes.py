@@ -72,7 +72,7 @@ def plan(settings: LlmSettings, config: Config, wanted: str | None, requester: s
 
     Raises ModelNotConfiguredError when what is asked for first has no key that may be used.
     """
-    first = choose(settings, wanted, config.keys, tuple(line.provider for line in config.lines))
+    first = first_choice(settings, config, wanted, requester)
     listed = _listed(settings, config)
     asked = wanted is not None and bool(wanted.strip())
     lead = [line for line in listed if line.provider is first.provider and not asked]
@@ -84,6 +84,23 @@ def plan(settings: LlmSettings, config: Config, wanted: str | None, requester: s
         rest = [line for line in listed if line not in lead]
         routes += [route for line in rest for route in _expand(settings, config, line, requester)]
     return tuple(dict.fromkeys(routes))
+
+
+def first_choice(settings: LlmSettings, config: Config, wanted: str | None, requester: str | None) -> Choice:
+    """What is asked first. Where nobody named a provider, it is one that has a key this requester may use: a key of
+    one person, or one that is disabled, changes nothing for everybody else.
+
+    Raises ModelNotConfiguredError.
+    """
+    lines, keys = config.lines, config.keys
+    head, slash, _ = (wanted or "").strip().partition("/")
+    if settings.provider is None and not slash and head not in list(Provider):
+        usable = [line for line in _listed(settings, config) if _expand(settings, config, line, requester)]
+        if usable:
+            offered = {line.provider for line in usable}
+            lines = tuple(line for line in lines if line in usable)
+            keys = tuple(key for key in keys if key.provider in offered)
+    return choose(settings, wanted, keys, tuple(line.provider for line in lines))
 
 
 def permitted(key: KeyInfo, model: str, requester: str | None) -> bool:

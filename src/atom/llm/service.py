@@ -10,25 +10,26 @@ from uuid import UUID
 import structlog
 
 from atom.kit.clock import Clock
-from atom.llm.access import Access, KeyInfo
+from atom.llm.access import Access, KeyInfo, environment_key
 from atom.llm.attempt import OnDelta
 from atom.llm.breaker import Circuits
 from atom.llm.cache import Flights, NoCache, ResponseCache, cache_key, cacheable, decode, encode, keeps
 from atom.llm.calls import Caller, CompletedCall
 from atom.llm.catalogue import Catalogue, price_list
-from atom.llm.choice import Choice, choose
+from atom.llm.choice import Choice
 from atom.llm.directory import Directory
 from atom.llm.errors import ModelNotConfiguredError
 from atom.llm.failover import Layer, Walk
 from atom.llm.metrics import LlmMetrics
 from atom.llm.ports import ChatModel, ChatRequest
-from atom.llm.routes import plan
+from atom.llm.routes import first_choice, plan
 from atom.settings import LlmSettings, Provider
 
 # With initial values, not .bind(): that would freeze whatever logging is set up when this module is imported.
 log = structlog.get_logger(service="byok")
 
 Factory = Callable[[Access], Awaitable[ChatModel]]
+MOST_FOLLOWED = 3  # calls that a call waits for in turn, as each of them fails; then it asks for itself
 MAX_OPEN = 64  # adapters with their connections; the one used longest ago is closed
 
 ADAPTERS = {provider: f"atom.llm.adapters.{provider}" for provider in Provider}
@@ -136,10 +137,9 @@ class LlmService:
             self.sleep, self.jitter,
         )  # fmt: skip
 
-    def choose(self, wanted: str | None = None) -> Choice:
+    def choose(self, wanted: str | None = None, requester: str | None = None) -> Choice:
         """What is asked first, as far as this process knows. Raises ModelNotConfiguredError."""
-        config = self.directory.config
-        return choose(self.settings, wanted, config.keys, tuple(line.provider for line in config.lines))
+        return first_choice(self.settings, self.directory.config, wanted, requester)
 
     async def complete(
         self, wanted: str | None, request: ChatRequest, on_delta: OnDelta | None = None, caller: Caller | None = None
@@ -156,7 +156,8 @@ class LlmService:
         walk = Walk(self._layer, routes, request, on_delta, caller)
         if not caller.use_cache or not cacheable(request, self.settings):
             return await walk.run()
-        return await self._through_cache(cache_key(routes[0], request), walk)
+        key = cache_key(routes[0], request, environment_key(self.settings, routes[0].provider))
+        return await self._through_cache(key, walk)
 
     async def aclose(self) -> None:
         await self.models.aclose()
@@ -164,15 +165,29 @@ class LlmService:
 
     async def _through_cache(self, key: str, walk: Walk) -> CompletedCall:
         """Calls that ask the same at the same time wait for one of them. When that one fails, the next tries."""
-        while True:  # each turn ends with an answer, an error, or behind another call that has a bound
-            async with self._flights.join(key) as leads:
-                began = self.clock.monotonic()
-                found = decode(await self.cache.get(key))
-                self.metrics.cache.labels("miss" if found is None else "hit").inc()
-                if found is not None:
-                    return await walk.from_cache(found, self.clock.monotonic() - began)
-                if leads:
-                    done = await walk.run()
-                    if keeps(done.completion):
-                        await self.cache.put(key, encode(done.completion), self.settings.cache_ttl)
-                    return done
+        began = self.clock.monotonic()
+        for _ in range(MOST_FOLLOWED):
+            ahead = self._flights.ahead(key)
+            if ahead is None:
+                return await self._lead(key, walk)
+            await ahead.landed.wait()
+            if ahead.answer is not None:
+                self.metrics.cache.labels("hit").inc()
+                return await walk.from_cache(ahead.answer, self.clock.monotonic() - began)
+            if ahead.private:
+                break
+        return await walk.run()
+
+    async def _lead(self, key: str, walk: Walk) -> CompletedCall:
+        with self._flights.lead(key) as flight:
+            began = self.clock.monotonic()
+            flight.answer = decode(key, await self.cache.get(key))
+            self.metrics.cache.labels("miss" if flight.answer is None else "hit").inc()
+            if flight.answer is not None:
+                return await walk.from_cache(flight.answer, self.clock.monotonic() - began)
+            done = await walk.run()
+            if done.fell_back_from is None and keeps(done.completion):  # a fallback's is of another model, another key
+                flight.answer = done.completion
+                await self.cache.put(key, encode(key, done.completion), self.settings.cache_ttl)
+            flight.private = flight.answer is None
+            return done

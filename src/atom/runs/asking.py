@@ -15,8 +15,8 @@ class LlmModels:
 
     llm: LlmService
 
-    def choose(self, requested: str | None) -> ChosenModel:
-        choice = self.llm.choose(requested)
+    def choose(self, requested: str | None, requester: str | None) -> ChosenModel:
+        choice = self.llm.choose(requested, requester)
         return ChosenModel(choice.provider.value, choice.model, choice.reason, note_for(choice.provider))
 
     async def ask(self, requested: str | None, request: ChatRequest, on_delta: OnDelta, caller: Caller) -> Answered:

@@ -151,7 +151,7 @@ class RunWorker:
             raise asyncio.CancelledError
         if run.pause_requested_at is not None:
             raise PauseError("Somebody wants the run to stop here.")
-        chosen = self.models.choose(run.requested_model)
+        chosen = self.models.choose(run.requested_model, claimed.work.requester)
         if claimed.first:
             await journal.started(chosen)
         return AgentLoop(

@@ -135,6 +135,7 @@ class Server:
         """In the order of need; each step waits for a database that is away."""
         parts = self.atom.parts
         await wait_until_usable(parts.health.checks)
+        await parts.models.directory.fresh()  # the first run is claimed with the keys and routes that are in force
         self._start_tasks()
         url = url_of(self.atom.settings, listening) if listening else ""
         token = None
@@ -187,7 +188,11 @@ class Server:
 
     def _start_tasks(self) -> None:
         atom = self.atom
-        support = {"sequencer": atom.sequencer.run, "listener": atom.listener.run}
+        support = {
+            "sequencer": atom.sequencer.run,
+            "listener": atom.listener.run,
+            "models": atom.parts.models.directory.watch,
+        }
         if ServerRole.WEB in self.roles:  # only who has viewers reads what they are to be shown
             support["feed"] = atom.parts.hub.run
         self._support += [self._spawn(name, task, self._stop) for name, task in support.items()]

@@ -12,11 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from atom.llm.keys.models import KeyStatus, LlmConfig, LlmRoute, ProviderKey
 
 MAX_KEYS = 10_000
+ONE_VIEW = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 LAST_USES = text("SELECT key_id, max(at) AS at FROM llm_call WHERE key_id = ANY(:ids) GROUP BY key_id")
 TO_REWRAP = text(
     "SELECT id FROM provider_key WHERE kek_id <> :kek_id AND removed_at IS NULL AND id > :after"
     " ORDER BY id LIMIT :limit"
 )
+
+
+async def one_view(session: AsyncSession) -> None:
+    """The first statement of a transaction whose reads belong together."""
+    await session.execute(ONE_VIEW)
 
 
 async def version(session: AsyncSession) -> int:
