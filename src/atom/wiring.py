@@ -10,6 +10,7 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from atom import __version__
+from atom.agents.names import AgentNames
 from atom.agents.service import AgentService
 from atom.durable.adapters.procrastinate import ProcrastinateDoorbell
 from atom.durable.jobs import JobRunner, JobService, waiting_jobs
@@ -43,6 +44,7 @@ from atom.runs.asking import LlmModels
 from atom.runs.claims import Claims
 from atom.runs.control import PAUSE_CHANNEL, RunControl
 from atom.runs.family import CANCEL_CHANNEL, Family
+from atom.runs.halting import HaltWatch
 from atom.runs.indexing import INDEX_JOB, index_handler
 from atom.runs.local_control import LocalControl
 from atom.runs.patience import Patience
@@ -122,7 +124,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     `models` replaces the providers' adapters, for tests and drills.
     """
     base = _foundation(settings, url, direct)
-    stands_on = Base(base.sessions, base.outbox, base.clock, base.registry, settings.home)
+    stands_on = Base(base.sessions, base.outbox, base.clock, base.registry, settings.home, AgentNames())
     layer = build_models(stands_on, settings.llm, settings.vault, settings.redis, models)
     llm = layer.llm
     identity = IdentityService(base.outbox, base.clock)
@@ -202,6 +204,7 @@ class Running:
 
 def _running(settings: Settings, base: Foundation, using: Using) -> Running:
     local = LocalControl()
+    halts = HaltWatch(base.sessions, using.governance, local, base.clock)
     family = Family(using.agents, using.governance, base.outbox, base.doorbell, settings.runs, local.cancel)
     claims = Claims(base.sessions, using.agents, settings.runs, owner_name())
     worker = RunWorker(
@@ -219,9 +222,8 @@ def _running(settings: Settings, base: Foundation, using: Using) -> Running:
         llm=settings.llm,
         metrics=run_metrics(base.registry),
         control=local,
-        accounts=Accounts(
-            base.sessions, using.layer.ledger, using.layer.budgets, lambda: using.layer.directory.config.budgets
-        ),
+        halts=halts,
+        accounts=Accounts(base.sessions, using.layer.ledger, using.layer.budgets, lambda: using.layer.directory.config),
     )
     runs = RunService(
         agents=using.agents,
@@ -235,7 +237,7 @@ def _running(settings: Settings, base: Foundation, using: Using) -> Running:
     heard = {
         CANCEL_CHANNEL: local.hear_cancel,
         PAUSE_CHANNEL: local.hear_pause,
-        HALT_CHANNEL: local.hear_halt,
+        HALT_CHANNEL: halts.hear,
         MODELS_CHANNEL: using.layer.directory.hear,
     }
     return Running(worker, claims, family, runs, control, heard, Patience(family))

@@ -1,6 +1,6 @@
 """SQL of agents and their versions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +24,11 @@ async def by_id(session: AsyncSession, id_: UUID, *, lock: bool = False) -> Agen
 async def by_name(session: AsyncSession, name: str, *, lock: bool = False) -> Agent | None:
     query = select(Agent).where(func.lower(Agent.name) == name.lower()).execution_options(populate_existing=True)
     return (await session.scalars(query.with_for_update() if lock else query)).one_or_none()
+
+
+async def names(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, str]:
+    rows = await session.execute(select(Agent.id, Agent.name).where(Agent.id.in_(ids)))
+    return {row.id: row.name for row in rows.all()}
 
 
 async def page(session: AsyncSession, *, status: str | None, before: UUID | None, limit: int) -> Sequence[Agent]:

@@ -19,6 +19,7 @@ class EventType(StrEnum):
     RUN_STARTED = "run.started"
     RUN_WAITING = "run.waiting"
     RUN_PAUSED = "run.paused"
+    RUN_HALTED = "run.halted"
     RUN_RESUMED = "run.resumed"
     RUN_COMPLETED = "run.completed"
     RUN_FAILED = "run.failed"

@@ -22,6 +22,10 @@ class HaltedError(UnavailableError):
     code = "halted"
 
 
+def halted_error() -> HaltedError:
+    return HaltedError("Everything is halted.", hint="`atom halt` says why, `atom halt --lift` lets it go on.")
+
+
 class HaltReasonError(InvalidError):
     code = "halt_reason_missing"
 
@@ -45,7 +49,9 @@ class HaltService:
         """Stops every claim and every effect. Doing it again changes nothing. Raises HaltReasonError."""
         said = clean(shorten(reason.strip(), MAX_REASON))
         if not said:
-            raise HaltReasonError("reason: it is empty.", hint="Whoever finds this at 3 a.m. wants to know why.")
+            raise HaltReasonError(
+                "reason: it is empty.", hint="Whoever finds this at 3 a.m. wants to know why.", field="reason"
+            )
         if await store.set_halt(session, reason=said, by=by):
             await self._record(session, by, "halted", EventType.HALTED, said)
         await session.execute(select(func.pg_notify(CHANNEL, "halt")))

@@ -12,7 +12,7 @@ from atom.agents.models import Agent, AgentStatus
 from atom.agents.service import AgentService
 from atom.governance import store
 from atom.governance.decide import Decision, Reason, Spoken, Standing, decide
-from atom.governance.halt import HaltedError
+from atom.governance.halt import halted_error
 from atom.governance.models import Action, Maturity, Verdict
 from atom.governance.tables import ApprovalStatus
 from atom.governance.wish import Speaker, Wish
@@ -37,8 +37,7 @@ class GovernanceService:
 
         An approval turns `ask` into `allow` once, and only for the very call it was given for.
         """
-        if await store.halt(session) is not None:
-            raise HaltedError("Everything is halted.", hint="`atom halt` says why, `atom halt --lift` lets it go on.")
+        await self.refuse_halted(session)
         agent = await self.agents.get(session, str(wish.agent_id))
         able = await self._standing(session, agent, wish.callers)
         action = self.actions.get(wish.action)
@@ -72,6 +71,11 @@ class GovernanceService:
         if action is None:
             return ()
         return tuple([one for by in self.speakers for one in await by.speak(session, agent, action, wish)])
+
+    async def refuse_halted(self, session: AsyncSession) -> None:
+        """Raises HaltedError while everything is halted."""
+        if await self.halted(session):
+            raise halted_error()
 
     async def halted(self, session: AsyncSession) -> bool:
         return await store.halt(session) is not None

@@ -68,9 +68,9 @@ class Attempt:
             raise
         finally:
             self._count(failure, completion)
-            if completion is None:
-                self.hooks.note(self._record(failure, None))
-        return self._completed(completion)
+            record = self._record(failure, completion)
+            self.hooks.note(record)
+        return self._completed(completion, record)
 
     async def _bounded(self) -> Completion:
         total = self.settings.timeout
@@ -120,7 +120,7 @@ class Attempt:
         provider = self.model.provider
         return kind(f"{provider} {what}", provider=provider, model=self.request.model, hint=hint)
 
-    def _completed(self, completion: Completion) -> CompletedCall:
+    def _completed(self, completion: Completion, record: AttemptRecord) -> CompletedCall:
         seconds = self._now() - self.started
         if seconds > self.settings.slow_seconds:
             log.warning("llm slow response", **self._names(), seconds=round(seconds, 3), attempt=self.number)
@@ -131,7 +131,7 @@ class Attempt:
             first_byte_seconds=seconds if self.first_byte is None else self.first_byte,
             first_token_seconds=self.first_token,
             waited=self.started - self.began,
-            record=self._record(None, completion),
+            record=record,
         )
 
     def _record(self, failure: ModelError | None, completion: Completion | None) -> AttemptRecord:
@@ -150,16 +150,17 @@ class Attempt:
             usage=usage,
             cost_usd=self.catalogue.cost(self.route.provider, model, usage),
             request_id=completion.request_id if completion else None,
-            charged=self._charged(completion),
+            charged=self._charged(failure, completion),
             reservation=self.reservation,
         )
 
-    def _charged(self, completion: Completion | None) -> int:
-        """Tokens, estimated where the provider said nothing. A failed attempt that had begun to answer was paid for."""
+    def _charged(self, failure: ModelError | None, completion: Completion | None) -> int:
+        """Tokens, estimated where the provider said nothing. A failed attempt that had begun to answer was paid for, and
+        so may have been one that was broken off: the provider had the request, and went on with it perhaps."""
         usage = completion.usage if completion else Usage()
         if usage.input_tokens is not None and usage.output_tokens is not None:
             return usage.input_tokens + usage.output_tokens
-        began = completion is not None or self.first_byte is not None
+        began = failure is None or isinstance(failure, ModelTimeoutError) or self.first_byte is not None
         return estimate_tokens(self.request) + self.chars // 3 if began else 0
 
     def _log_failure(self, error: ModelError) -> None:

@@ -50,7 +50,7 @@ class CallHooks(Protocol):
     """What the caller of a model keeps about it. None of the methods may wait for long."""
 
     def note(self, record: AttemptRecord) -> None:
-        """An attempt ended without an answer. Its tokens may have been paid for all the same."""
+        """An attempt ended, with an answer or without: either way its tokens may have been paid for."""
         ...
 
     async def reserve(self, route: Route, estimate: Estimate) -> UUID | None:

@@ -17,6 +17,7 @@ from atom.llm.directory import DatabaseDirectory
 from atom.llm.keys.service import KeyService
 from atom.llm.ledger.service import LedgerService
 from atom.llm.metrics import LlmMetrics
+from atom.llm.subjects import AgentNames, Subjects
 from atom.llm.service import Factory, LlmService, adapter_factories
 from atom.llm.vault.kek import KekSource
 from atom.llm.vault.service import Vault
@@ -42,6 +43,7 @@ class Base:
     clock: Clock
     registry: CollectorRegistry
     home: Path
+    agents: AgentNames
 
 
 def build_models(
@@ -54,7 +56,8 @@ def build_models(
     """Nothing is opened yet. `factories` replaces adapters. Raises CatalogueError."""
     safe = Vault(KekSource(vault, base.home))
     keys = KeyService(safe, base.outbox)
-    budgets = BudgetService(base.outbox, base.clock)
+    subjects = Subjects(base.agents)
+    budgets = BudgetService(base.outbox, base.clock, subjects)
     directory = DatabaseDirectory(base.sessions, keys, llm, base.clock)
     service = LlmService(
         llm,
@@ -65,7 +68,7 @@ def build_models(
         load_catalogue(llm.catalogue_path),
         _cache(llm, redis, base.clock),
     )
-    return ModelLayer(service, safe, keys, budgets, LedgerService(budgets), directory)
+    return ModelLayer(service, safe, keys, budgets, LedgerService(budgets, subjects), directory)
 
 
 def _cache(llm: LlmSettings, redis: RedisSettings, clock: Clock) -> ResponseCache:

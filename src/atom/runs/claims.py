@@ -26,12 +26,13 @@ TRIES = 5  # a run that somebody else changes at this moment is passed over
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A run this worker owns now, as it was found."""
+    """A run this worker owns now, as it was found. `crashed`: its last owner died with it."""
 
     run: Run
     epoch: int
     work: Work
     first: bool
+    crashed: bool
 
 
 @dataclass(slots=True)
@@ -77,11 +78,11 @@ class Claims:
                 return None
             await store.take(session, run, taken, owner=self.owner, seconds=self.settings.lease_seconds)
             crashed, run.crashes = taken.crashes > run.crashes, taken.crashes
-            work = await self._describe(session, run, crashed=crashed)
-            return Claimed(run, taken.epoch, work, run.started_at is None)
+            work = await self._describe(session, run)
+            return Claimed(run, taken.epoch, work, run.started_at is None, crashed)
         return None
 
-    async def _describe(self, session: AsyncSession, run: Run, *, crashed: bool) -> Work:
+    async def _describe(self, session: AsyncSession, run: Run) -> Work:
         version = await self.agents.at_version(session, run.agent_id, run.agent_version)
         earlier = await store.in_conversation(session, run.conversation_id, before=run.id, limit=HISTORY_RUNS)
         lineage = await store.lineage(session, run.id) if run.parent_id else ()
@@ -104,5 +105,4 @@ class Claims:
             requester=root.requested_by if root else None,
             requested_model=run.requested_model,
             no_cache=run.no_cache,
-            lost_call=crashed,
         )

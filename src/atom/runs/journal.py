@@ -27,7 +27,7 @@ from atom.runs import store
 from atom.runs.artefacts import Written
 from atom.runs.family import Family
 from atom.runs.models import Run, RunStatus, Step, StepKind, StepStatus, WaitReason
-from atom.runs.plan import Place
+from atom.runs.plan import Ask, Place, next_step
 from atom.runs.ports import Answered, ChosenModel
 from atom.runs.records import ReplyRecord, ToolRecord, reply_from_json, reply_to_json, tool_from_json, tool_to_json
 from atom.runs.sources import Source
@@ -147,11 +147,17 @@ class Journal:
         """What a model call of this step reports to."""
         return StepHooks(self.spending, key, self._failed_over)
 
-    async def lost_call(self, turn: int) -> None:
-        """The owner before died, perhaps in a call: it is listed, though nobody knows whether it was made."""
+    async def lost_call(self) -> None:
+        """The owner before died. If that was perhaps in a call of a model, it is listed, though nobody knows whether it
+        was made; what it had reserved is settled."""
+        loaded = await self.load()
         async with unit_of_work(self.sessions) as session:
             await self._write(session, {})
-            await self.spending.lost_call(session, reply_key(turn))
+            match next_step(loaded.recorded, loaded.begun):
+                case Ask(turn):
+                    await self.spending.lost_call(session, reply_key(turn))
+                case _:
+                    await self.spending.lost_call(session, None)
 
     async def wait_for_provider(self, error: RoutesDownError, *, bound: float) -> bool:
         """Parked until a route may answer again. False when it has waited for `bound` seconds already."""
@@ -163,7 +169,8 @@ class Journal:
         return True
 
     async def wait_for_budget(self, error: OverBudgetError) -> None:
-        """Parked until a person raises the limit, or its window ends."""
+        """Parked until a person raises the limit, or its window ends. If somebody changed a limit since, it is tried
+        again at once: the change found nobody waiting."""
         await self._wait_until(WaitReason.BUDGET, error, error.resume_after, {})
 
     async def authorize(self, key: str, call_id: str, wish: Wish, *, again: bool) -> Decision:
@@ -192,9 +199,10 @@ class Journal:
         return decision
 
     async def again(self, key: str) -> None:
-        """A repeatable call is about to be repeated by this owner."""
+        """A repeatable call is about to be repeated by this owner. Raises HaltedError."""
         async with unit_of_work(self.sessions) as session:
             await self._write(session, {})
+            await self.governance.refuse_halted(session)
 
     async def called(self, key: str, tool: str, record: ToolRecord, written: Sequence[Written] = ()) -> None:
         """The end of a call that `authorize` put on record, with the files that it wrote."""
@@ -269,19 +277,23 @@ class Journal:
             await self._end(session, CANCEL, {"worked_ms": Run.worked_ms + worked_ms})
             await self._emit(session, EventType.RUN_CANCELLED, {})
 
-    async def hand_over(self, *, worked_ms: int) -> None:
-        """Let go of the run and ring for another worker."""
+    async def hand_over(self, *, worked_ms: int, halted: bool = False) -> None:
+        """Let go of the run and ring for another worker; `halted`: whoever watches is told why it stands still."""
         async with unit_of_work(self.sessions) as session:
             values = {"worked_ms": Run.worked_ms + worked_ms}
             await self._make(session, HAND_OVER, values)
+            if halted:
+                await self._emit(session, EventType.RUN_HALTED, {})
             await self.doorbell.ring(session, Topic.RUN, [self.run_id])
 
     async def _wait_until(
         self, reason: WaitReason, error: AtomError, seconds: float | None, values: dict[str, Any]
     ) -> None:
-        at = None if seconds is None else func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
         detail = clean(shorten(f"{error.message} {error.hint}".strip(), EVENT_TEXT))
         async with unit_of_work(self.sessions) as session:
+            if reason is WaitReason.BUDGET and await self.spending.limits_changed(session):
+                seconds = 0.0
+            at = None if seconds is None else func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
             await self._make(session, park(reason), {**values, "resume_at": at, "wait_detail": detail})
             said = {"wait_reason": reason.value, "detail": detail, "code": error.code, "seconds": seconds}
             await self._emit(session, EventType.RUN_WAITING, said)
@@ -323,7 +335,7 @@ class Journal:
         seconds = None if move.release else self.lease_seconds
         status = {} if move is GO_ON else {"status": move.status.value, "wait_reason": move.wait_reason}
         await lease.write(session, Run, self.run_id, epoch=self.epoch, seconds=seconds, values={**status, **values})
-        await self.spending.flush(session)
+        await self.spending.flush(session, last=move.release)
 
     async def _asked(self, session: AsyncSession) -> Asked:
         run = await store.get(session, self.run_id)

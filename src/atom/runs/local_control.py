@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from atom.errors import AtomError
+from atom.governance.halt import halted_error
 from atom.kit.ids import parse_id
 from atom.runs.errors import HandOverError, PauseError
 
@@ -17,10 +18,12 @@ class LocalControl:
 
     draining: bool = False
     halted: bool = False
+    heard: int = 0  # changes of `halted`, so that what was read before one is not taken for news after it
     _tasks: dict[UUID, asyncio.Task[None]] = field(default_factory=dict, init=False)
     _cancelled: set[UUID] = field(default_factory=set, init=False)
     _pausing: set[UUID] = field(default_factory=set, init=False)
     _stopped: set[UUID] = field(default_factory=set, init=False)
+    _leaving: set[UUID] = field(default_factory=set, init=False)
 
     @contextmanager
     def at_work(self, run_id: UUID, task: asyncio.Task[None]) -> Iterator[None]:
@@ -33,17 +36,25 @@ class LocalControl:
                 self._cancelled.discard(run_id)
                 self._pausing.discard(run_id)
                 self._stopped.discard(run_id)
+                self._leaving.discard(run_id)
 
     def halt(self) -> None:
         """The kill switch: stop every run now, in the middle of whatever it does. They go on when it is lifted."""
         self.halted = True
+        self.heard += 1
         for run_id, task in self._tasks.items():
-            if run_id not in self._stopped:
+            if run_id not in self._stopped | self._leaving:
                 self._stopped.add(run_id)
                 task.cancel()
 
     def lift(self) -> None:
         self.halted = False
+        self.heard += 1
+
+    def leave(self, run_id: UUID) -> None:
+        """The run's work here is over, and its owner lets go of it: stopped in that, it would keep its lease, and the
+        next owner would take it for dead."""
+        self._leaving.add(run_id)
 
     def stopped(self, run_id: UUID) -> bool:
         """By the kill switch."""
@@ -56,7 +67,7 @@ class LocalControl:
     def cancel(self, run_id: UUID) -> None:
         """Stop the run now, in the middle of whatever it does, if this process works on it."""
         task = self._tasks.get(run_id)
-        if task is not None:
+        if task is not None and run_id not in self._leaving:
             self._cancelled.add(run_id)
             task.cancel()
 
@@ -75,7 +86,9 @@ class LocalControl:
         """Asked at each step boundary."""
         if run_id in self._pausing:
             return PauseError("Somebody wants the run to stop here.")
-        return HandOverError("This worker is stopping.") if self.draining or self.halted else None
+        if self.halted:
+            return halted_error()
+        return HandOverError("This worker is stopping.") if self.draining else None
 
     def hear_cancel(self, payload: str) -> None:
         """What another process said by NOTIFY: a run's id, or nothing of use."""
@@ -84,7 +97,7 @@ class LocalControl:
             self.cancel(run_id)
 
     def hear_halt(self, payload: str) -> None:
-        """`halt` or `lift`. A notification that was missed is found by the heartbeat of each run."""
+        """`halt` or `lift`. One that was missed is found before the next model call and by each run's heartbeat."""
         if payload == "halt":
             self.halt()
         elif payload == "lift":

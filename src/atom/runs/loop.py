@@ -43,7 +43,7 @@ log = structlog.get_logger(service="agent_execution")
 class Work:
     """What a run is about, fixed when it is claimed. `callers`: the agents it works for, nearest first.
 
-    `requester`: the actor behind all of them. `lost_call`: the last owner died, perhaps while it was asking a model.
+    `requester`: the actor behind all of them.
     """
 
     run_id: UUID
@@ -57,7 +57,6 @@ class Work:
     requester: str | None = None
     requested_model: str | None = None
     no_cache: bool = False
-    lost_call: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +93,6 @@ class AgentLoop:
         loaded = await self.journal.load()
         self._replies, self._results = dict(loaded.recorded.replies), dict(loaded.recorded.results)
         self._begun = loaded.begun
-        match next_step(self.recorded, self._begun):
-            case Ask(turn) if self.work.lost_call:
-                await self.journal.lost_call(turn)
         for _ in range(MAX_STEPS):
             match next_step(self.recorded, self._begun):
                 case Ask(turn):

@@ -19,6 +19,7 @@ from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError, Sessions
 from atom.runs.claims import Claimed, Claims
 from atom.runs.errors import CrashLoopError, HandOverError, ParkedError, PauseError
 from atom.runs.family import Family
+from atom.runs.halting import HaltWatch
 from atom.runs.journal import Journal
 from atom.runs.local_control import LocalControl
 from atom.runs.loop import AgentLoop
@@ -74,6 +75,7 @@ class RunWorker:
     metrics: RunMetrics
     control: LocalControl
     accounts: Accounts
+    halts: HaltWatch
 
     async def advance(self, _: UUID) -> None:
         """Answer a ring: work until there is no run that could have its turn. May be called late or twice.
@@ -81,10 +83,12 @@ class RunWorker:
         Which run was rung for does not matter: the one whose turn it is comes first.
         """
         while not self.control.draining:
+            heard = self.control.heard
             claimed = await self.claims.take()
             if claimed is None:
                 return
-            self.control.lift()  # nothing is claimed while everything is halted
+            if self.control.heard == heard:
+                self.control.lift()  # nothing is claimed while everything is halted: the word of its end was lost
             task = asyncio.create_task(self._work(claimed))
             self.metrics.active.inc()
             try:
@@ -126,22 +130,29 @@ class RunWorker:
         except ParkedError:
             log.info("execution.parked")
         except PauseError:
+            self.control.leave(claimed.run.id)
             paused = await journal.pause(worked_ms=loop.worked_ms() if loop else 0)
             log.info("execution.paused" if paused else "execution.pause_taken_back")
-        except (HandOverError, HaltedError):
-            await journal.hand_over(worked_ms=loop.worked_ms() if loop else 0)
-            log.info("execution.handed_over")
+        except (HandOverError, HaltedError) as error:
+            self.control.leave(claimed.run.id)
+            halted = isinstance(error, HaltedError)
+            await journal.hand_over(worked_ms=loop.worked_ms() if loop else 0, halted=halted)
+            log.info("execution.halted" if halted else "execution.handed_over")
         except asyncio.CancelledError:
             if heart.lost:
                 raise FencedError("The lease was lost.", epoch=claimed.epoch) from None
+            self.control.leave(claimed.run.id)
             await asyncio.shield(self._stopped(claimed, journal, loop))
             if not self.control.cancelled(claimed.run.id) and not self.control.stopped(claimed.run.id):
                 raise
         except Exception as error:  # noqa: BLE001 - the worker's supervisor: a failure ends this run, not the process
+            self.control.leave(claimed.run.id)
             await self._fail(claimed, journal, loop, _failure(error))
 
     async def _prepare(self, claimed: Claimed, journal: Journal, folder: Path) -> AgentLoop:
         run = claimed.run
+        if claimed.crashed:  # before anything may end the run: what its last owner asked for is on record
+            await journal.lost_call()
         if is_poison(run.crashes):
             raise CrashLoopError(
                 f"The worker died {run.crashes} times at this step.", hint="The journal ends where it happens."
@@ -186,7 +197,7 @@ class RunWorker:
             await journal.cancelled(worked_ms=worked)
             self._ended("cancelled", claimed, loop)
         else:
-            await journal.hand_over(worked_ms=worked)
+            await journal.hand_over(worked_ms=worked, halted=self.control.stopped(claimed.run.id))
 
     async def _fail(self, claimed: Claimed, journal: Journal, loop: AgentLoop | None, error: AtomError) -> None:
         await journal.fail(error, worked_ms=loop.worked_ms() if loop else 0)
@@ -211,7 +222,11 @@ class RunWorker:
             doorbell=self.doorbell,
             family=self.family,
             spending=Spending(
-                claimed.run.id, claimed.run.agent_id, ATTEMPTS_OF_OWNER * (claimed.epoch - 1), self.accounts
+                claimed.run.id,
+                claimed.run.agent_id,
+                ATTEMPTS_OF_OWNER * (claimed.epoch - 1),
+                self.accounts,
+                self.halts.admit,
             ),
         )
 

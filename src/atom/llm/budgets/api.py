@@ -31,6 +31,7 @@ class BudgetOut(BaseModel):
     unit: Unit
     window: Window
     amount: Decimal
+    subject_name: str | None = Field(description="What the agent or the key is called.")
     used: Decimal | None = Field(description="In the present window; null for a limit of each run.")
     reserved: Decimal | None = Field(description="By calls in progress.")
     created_by: str
@@ -77,6 +78,7 @@ def _out(one: Standing) -> BudgetOut:
         unit=Unit(row.unit),
         window=Window(row.window_kind),
         amount=row.amount,
+        subject_name=one.subject_name,
         used=one.used,
         reserved=one.reserved,
         created_by=row.created_by,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from uuid import UUID
 
 from atom.llm.budgets.models import Scope, Unit, Window
@@ -18,6 +19,30 @@ class Need:
     budget: Budget
     window_key: str
     amount: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How a limit stands in one window."""
+
+    amount: Decimal
+    used: Decimal
+    reserved: Decimal
+
+
+class Blocked(StrEnum):
+    """Why a call does not fit: what calls in progress hold back, what was used, or a limit below what one call takes."""
+
+    RESERVED = "reserved"
+    USED = "used"
+    TOO_SMALL = "too_small"
+
+
+def blocked(room: Room, amount: Decimal) -> Blocked:
+    """Of a call that needs `amount` and found no room a moment ago."""
+    if amount > room.amount:
+        return Blocked.TOO_SMALL
+    return Blocked.USED if room.used + amount > room.amount else Blocked.RESERVED
 
 
 def needs(

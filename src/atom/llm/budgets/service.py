@@ -15,14 +15,17 @@ from atom.kit.ids import new_id
 from atom.llm.budgets import store
 from atom.llm.budgets.errors import BudgetInvalidError, BudgetNotFoundError
 from atom.llm.budgets.models import BudgetRow, Scope, Unit, Window
-from atom.llm.budgets.rules import Need, needs, window_end, window_key
+from atom.llm.budgets.rules import Blocked, Need, Room, blocked, needs, window_end, window_key
 from atom.llm.catalogue import Estimate
 from atom.llm.errors import OverBudgetError
 from atom.llm.routes import Budget, Route
+from atom.llm.subjects import Subjects
 
 MAX_AMOUNT = Decimal(10) ** 11
 NO_RUN = UUID(int=0)
 RESERVED_AT_MOST = 7200.0  # seconds; longer than any call may take
+AFTER_THE_RUN = 60.0  # seconds; a worker that lost the run meanwhile has said by then what its call came to
+SOON = 3.0  # seconds; calls in progress give back what they did not need
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,13 @@ class NewBudget:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A limit and the present window of it. Of limits for each run there is no present one: both are None."""
+    """A limit and the present window of it. Of limits for each run there is no present one: both are None.
+
+    `subject_name`: what the agent or the key is called.
+    """
 
     row: BudgetRow
+    subject_name: str | None
     used: Decimal | None
     reserved: Decimal | None
 
@@ -49,45 +56,57 @@ class Standing:
 class BudgetService:
     outbox: Outbox
     clock: Clock
+    subjects: Subjects
 
     async def reserve(
         self,
         session: AsyncSession,
         budgets: Sequence[Budget],
         *,
+        id_: UUID,
         run_id: UUID,
         agent_id: UUID,
         route: Route,
         estimate: Estimate,
-    ) -> UUID | None:
-        """Room in each budget that applies, or in none. Returns what `settle` is given; None when none applies.
+    ) -> bool:
+        """Room in each budget that applies, or in none. `id_` is what `settle` is given; false when none applies.
 
         Raises OverBudgetError: the caller's transaction must then not be committed.
         """
+        held = False
         now = self.clock.now()
-        wanted = needs(budgets, run_id=run_id, agent_id=agent_id, route=route, estimate=estimate, now=now)
-        if not wanted:
-            return None
-        id_ = new_id()
-        for need in wanted:
+        for need in needs(budgets, run_id=run_id, agent_id=agent_id, route=route, estimate=estimate, now=now):
             if need.amount is None:
                 raise _unpriced(need, route)
-            place: dict[str, Any] = {"budget_id": need.budget.id, "window_key": need.window_key, "amount": need.amount}
-            if not await store.reserve(session, **place):
-                raise self._over(need, route)
-            await store.hold(session, {"id": id_, "execution_id": run_id, **place})
-        return id_
+            place: dict[str, Any] = {"budget_id": need.budget.id, "window_key": need.window_key}
+            if await store.reserve(session, **place, amount=need.amount):
+                await store.hold(session, {"id": id_, "execution_id": run_id, **place, "amount": need.amount})
+                held = True
+                continue
+            room = await store.room(session, **place)
+            if room is not None:  # else the limit was taken away, and this process has not heard of it
+                raise self._over(need, need.amount, room, route)
+        return held
+
+    async def hold_config(self, session: AsyncSession) -> int:
+        """The version of what people have set, which nobody changes before this transaction ends."""
+        return await store.hold_config(session)
+
+    async def lock(self, session: AsyncSession, ids: Sequence[UUID]) -> None:
+        """Before several reservations are settled in one transaction: two that do so must not wait for each other."""
+        await store.lock(session, ids)
 
     async def settle(self, session: AsyncSession, id_: UUID, *, tokens: int, usd: Decimal | None) -> None:
         """What the call came to takes the place of what was reserved. Doing it twice does it once."""
         await store.settle(session, id_, tokens=tokens, usd=usd)
 
     async def abandoned(self, session: AsyncSession, run_id: UUID) -> None:
+        """What the dead owners of a run had reserved counts as used: nobody knows whether their calls were paid for."""
         await store.abandoned(session, run_id)
 
     async def expire(self, session: AsyncSession) -> None:
-        """Reservations of runs that ended without their worker count as used."""
-        await store.expire(session, seconds=RESERVED_AT_MOST)
+        """For the sweep. Reservations of runs that ended without their worker count as used."""
+        await store.expire(session, seconds=RESERVED_AT_MOST, grace=AFTER_THE_RUN)
 
     async def put(self, session: AsyncSession, by: str, new: NewBudget) -> BudgetRow:
         """A limit, or a new amount for it. Raises BudgetInvalidError."""
@@ -100,6 +119,8 @@ class BudgetService:
                 f"amount: {new.amount} is not above 0 and below {MAX_AMOUNT}.", hint="Remove it to lift the limit.",
                 field="amount",
             )  # fmt: skip
+        await store.take_config(session)
+        await self._check_subject(session, new)
         values = {
             "id": new_id(),
             "scope": new.scope.value,
@@ -120,32 +141,66 @@ class BudgetService:
         return row
 
     async def remove(self, session: AsyncSession, by: str, id_: UUID) -> None:
+        await store.take_config(session)
         row = await self.get(session, id_)
         await store.remove(session, id_)
         await self._tell(session, row, by, removed=True)
 
     async def standings(self, session: AsyncSession) -> list[Standing]:
-        return [await self.standing(session, row) for row in await store.all_budgets(session)]
+        return await self._standings(session, await store.all_budgets(session))
 
     async def standing(self, session: AsyncSession, row: BudgetRow) -> Standing:
-        if row.window_kind == Window.RUN:
-            return Standing(row, None, None)
-        uses = await store.uses(session, row.id, [window_key(row.window_kind, NO_RUN, self.clock.now())])
-        return Standing(row, uses[0].used, uses[0].reserved) if uses else Standing(row, Decimal(0), Decimal(0))
+        return (await self._standings(session, [row]))[0]
 
-    def _over(self, need: Need, route: Route) -> OverBudgetError:
+    async def _standings(self, session: AsyncSession, rows: Sequence[BudgetRow]) -> list[Standing]:
+        now = self.clock.now()
+        keys = {window: window_key(window, NO_RUN, now) for window in (Window.DAY, Window.MONTH)}
+        uses = await store.uses(session, [row.id for row in rows], list(keys.values()))
+        found = {(use.budget_id, use.window_key): use for use in uses}
+        names = await self.subjects.names(session, {row.subject for row in rows if row.subject})
+        standings = []
+        for row in rows:
+            name = None if row.subject is None else names.get(row.subject)
+            if row.window_kind == Window.RUN:
+                standings.append(Standing(row, name, None, None))
+                continue
+            use = found.get((row.id, keys[Window(row.window_kind)]))
+            used, reserved = (use.used, use.reserved) if use else (Decimal(0), Decimal(0))
+            standings.append(Standing(row, name, used, reserved))
+        return standings
+
+    async def _check_subject(self, session: AsyncSession, new: NewBudget) -> None:
+        """A limit of what does not exist would bind nobody, and whoever set it would rely on it."""
+        if new.subject is None or await self.subjects.exists(session, new.scope.value, new.subject):
+            return
+        raise BudgetInvalidError(
+            f"subject: there is no {new.scope} {str(new.subject)!r}.",
+            hint="`atom agents list` and `atom keys list` show the ids.",
+            field="subject",
+        )
+
+    def _over(self, need: Need, amount: Decimal, room: Room, route: Route) -> OverBudgetError:
         budget, now = need.budget, self.clock.now()
-        end = window_end(budget.window, now)
-        money = f"${budget.amount.normalize():f}" if budget.unit == Unit.USD else f"{budget.amount:.0f} tokens"
+        why, end = blocked(room, amount), window_end(budget.window, now)
         whose = {Scope.AGENT: "this agent", Scope.KEY: f"the key {route.key.name!r}"}.get(
             Scope(budget.scope), "the deployment"
         )
-        return OverBudgetError(
-            f"The next call could go over the budget of {whose}: {money} a {budget.window}.",
-            hint="`atom keys budgets` shows what is used; raising the limit lets the run go on.",
-            scope=budget.scope,
-            resume_after=None if end is None else (end - now).total_seconds(),
-        )
+        limit, used = _quantity(budget, room.amount), _quantity(budget, room.used)
+        message = f"The next call could go over the budget of {whose}: {limit} a {budget.window}, {used} used."
+        hint = "`atom keys budgets` shows what is used; raising the limit lets the run go on."
+        seconds = None if end is None else (end - now).total_seconds()
+        if why is Blocked.TOO_SMALL:
+            need_ = _quantity(budget, amount)
+            message = (
+                f"The next call may take {need_}, more than the whole budget of {whose}: {limit} a {budget.window}."
+            )
+            hint = "Raise it (`atom keys budgets` shows it), or make calls smaller with ATOM_LLM__MAX_TOKENS."
+            seconds = None
+        elif why is Blocked.RESERVED:
+            message += " Calls in progress hold the rest."
+            hint = "It is tried again by itself when they end. `atom keys budgets` shows what is reserved."
+            seconds = SOON
+        return OverBudgetError(message, hint=hint, scope=budget.scope, resume_after=seconds)
 
     async def _tell(self, session: AsyncSession, row: BudgetRow, by: str, *, removed: bool) -> None:
         data = {
@@ -156,6 +211,10 @@ class BudgetService:
             "amount": None if removed else str(row.amount),
         }
         await self.outbox.emit(session, EventType.BUDGET_CHANGED, actor=by, data=data)
+
+
+def _quantity(budget: Budget, amount: Decimal) -> str:
+    return f"${amount.normalize():f}" if budget.unit == Unit.USD else f"{amount:.0f} tokens"
 
 
 def _unpriced(need: Need, route: Route) -> OverBudgetError:

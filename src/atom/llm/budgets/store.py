@@ -10,44 +10,60 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.llm.budgets.models import BudgetRow, BudgetUse
+from atom.llm.budgets.rules import Room
 
 MAX_BUDGETS = 10_000
-OPEN = text("INSERT INTO budget_use (budget_id, window_key) VALUES (:budget_id, :window_key) ON CONFLICT DO NOTHING")
+# Locks are taken in one order everywhere (config, budget, its uses by id and window), so that nobody waits in a circle.
+CONFIG_HELD = text("SELECT version FROM llm_config FOR SHARE")
+CONFIG_TAKEN = text("SELECT version FROM llm_config FOR UPDATE")
+OPEN = text("""
+INSERT INTO budget_use (budget_id, window_key)
+SELECT id, :window_key FROM budget WHERE id = :budget_id FOR KEY SHARE ON CONFLICT DO NOTHING
+""")
 RESERVE = text("""
 UPDATE budget_use u SET reserved = u.reserved + :amount FROM budget b
 WHERE u.budget_id = :budget_id AND u.window_key = :window_key AND b.id = u.budget_id
     AND u.used + u.reserved + :amount <= b.amount
 RETURNING u.used
 """)
+ROOM = text("""
+SELECT b.amount, u.used, u.reserved FROM budget b JOIN budget_use u ON u.budget_id = b.id
+WHERE b.id = :budget_id AND u.window_key = :window_key
+""")
 HOLD = text("""
 INSERT INTO budget_reservation (id, budget_id, window_key, amount, execution_id)
 VALUES (:id, :budget_id, :window_key, :amount, :execution_id)
 """)
+MOST = Decimal(999_999_999_999)  # what the columns hold; a provider that reports nonsense must not end the run
+LOCK = """
+SELECT 1 FROM budget_use u JOIN budget_reservation r ON r.budget_id = u.budget_id AND r.window_key = u.window_key
+WHERE {which} ORDER BY u.budget_id, u.window_key FOR UPDATE OF u
+"""
+LOCK_THESE = text(LOCK.format(which="r.id = ANY(:ids)"))
 SETTLE = text("""
 WITH gone AS (
     DELETE FROM budget_reservation WHERE id = :id RETURNING budget_id, window_key, amount
 ), due AS (
-    SELECT g.budget_id, g.window_key, g.amount, CASE b.unit WHEN 'tokens' THEN :tokens ELSE coalesce(:usd, g.amount) END
-        AS cost FROM gone g JOIN budget b ON b.id = g.budget_id ORDER BY g.budget_id
+    SELECT g.budget_id, g.window_key, g.amount,
+        CASE b.unit WHEN 'tokens' THEN :tokens ELSE coalesce(:usd, g.amount) END AS cost
+    FROM gone g JOIN budget b ON b.id = g.budget_id
 )
-UPDATE budget_use u SET reserved = greatest(u.reserved - due.amount, 0), used = u.used + due.cost FROM due
+UPDATE budget_use u SET reserved = greatest(u.reserved - due.amount, 0), used = least(u.used + due.cost, :most) FROM due
 WHERE u.budget_id = due.budget_id AND u.window_key = due.window_key
 """)
-ABANDONED = text("""
+# A reservation without an owner: nobody knows whether its call was paid for, so it was.
+ABANDONED = """
 WITH gone AS (
-    DELETE FROM budget_reservation WHERE execution_id = :run RETURNING budget_id, window_key, amount
+    DELETE FROM budget_reservation r WHERE {which} RETURNING budget_id, window_key, amount
 ), due AS (SELECT budget_id, window_key, sum(amount) AS amount FROM gone GROUP BY budget_id, window_key)
-UPDATE budget_use u SET reserved = greatest(u.reserved - due.amount, 0), used = u.used + due.amount FROM due
+UPDATE budget_use u SET reserved = greatest(u.reserved - due.amount, 0), used = least(u.used + due.amount, :most) FROM due
 WHERE u.budget_id = due.budget_id AND u.window_key = due.window_key
-""")
-EXPIRED = text("""
-WITH gone AS (
-    DELETE FROM budget_reservation WHERE created_at < now() - make_interval(secs => :seconds)
-    RETURNING budget_id, window_key, amount
-), due AS (SELECT budget_id, window_key, sum(amount) AS amount FROM gone GROUP BY budget_id, window_key)
-UPDATE budget_use u SET reserved = greatest(u.reserved - due.amount, 0), used = u.used + due.amount FROM due
-WHERE u.budget_id = due.budget_id AND u.window_key = due.window_key
-""")
+"""
+OF_RUN = "r.execution_id = :run"
+LEFT = """(r.created_at < now() - make_interval(secs => :seconds) OR EXISTS (
+    SELECT 1 FROM agent_execution e WHERE e.id = r.execution_id AND e.ended_at < now() - make_interval(secs => :grace)))"""
+OF_RUN_LOCK, OF_RUN_ABANDONED = text(LOCK.format(which=OF_RUN)), text(ABANDONED.format(which=OF_RUN))
+LEFT_LOCK, LEFT_ABANDONED = text(LOCK.format(which=LEFT)), text(ABANDONED.format(which=LEFT))
 
 
 async def all_budgets(session: AsyncSession) -> Sequence[BudgetRow]:
@@ -75,8 +91,8 @@ async def remove(session: AsyncSession, id_: UUID) -> bool:
     return removed is not None
 
 
-async def uses(session: AsyncSession, budget_id: UUID, window_keys: Sequence[str]) -> Sequence[BudgetUse]:
-    query = select(BudgetUse).where(BudgetUse.budget_id == budget_id, BudgetUse.window_key.in_(window_keys))
+async def uses(session: AsyncSession, ids: Sequence[UUID], window_keys: Sequence[str]) -> Sequence[BudgetUse]:
+    query = select(BudgetUse).where(BudgetUse.budget_id.in_(ids), BudgetUse.window_key.in_(window_keys))
     return (await session.scalars(query.execution_options(populate_existing=True))).all()
 
 
@@ -91,14 +107,38 @@ async def hold(session: AsyncSession, values: dict[str, Any]) -> None:
     await session.execute(HOLD, values)
 
 
+async def room(session: AsyncSession, *, budget_id: UUID, window_key: str) -> Room | None:
+    """How a limit stands in a window that was opened. None: the limit is gone."""
+    row = (await session.execute(ROOM, {"budget_id": budget_id, "window_key": window_key})).one_or_none()
+    return None if row is None else Room(row.amount, row.used, row.reserved)
+
+
+async def lock(session: AsyncSession, ids: Sequence[UUID]) -> None:
+    """For whoever settles several reservations in one transaction."""
+    await session.execute(LOCK_THESE, {"ids": list(ids)})
+
+
 async def settle(session: AsyncSession, id_: UUID, *, tokens: int, usd: Decimal | None) -> None:
-    await session.execute(SETTLE, {"id": id_, "tokens": tokens, "usd": usd})
+    await session.execute(SETTLE, {"id": id_, "tokens": tokens, "usd": usd, "most": MOST})
 
 
 async def abandoned(session: AsyncSession, run_id: UUID) -> None:
-    """What a worker that died had reserved counts as used: nobody knows whether its call was paid for."""
-    await session.execute(ABANDONED, {"run": run_id})
+    await session.execute(OF_RUN_LOCK, {"run": run_id})
+    await session.execute(OF_RUN_ABANDONED, {"run": run_id, "most": MOST})
 
 
-async def expire(session: AsyncSession, *, seconds: float) -> None:
-    await session.execute(EXPIRED, {"seconds": seconds})
+async def expire(session: AsyncSession, *, seconds: float, grace: float) -> None:
+    """Those older than `seconds`, and those of runs that ended `grace` seconds ago."""
+    values = {"seconds": seconds, "grace": grace}
+    await session.execute(LEFT_LOCK, values)
+    await session.execute(LEFT_ABANDONED, {**values, "most": MOST})
+
+
+async def hold_config(session: AsyncSession) -> int:
+    """Its version, which nobody changes before this transaction ends."""
+    return int(await session.scalar(CONFIG_HELD) or 0)
+
+
+async def take_config(session: AsyncSession) -> None:
+    """For whoever changes limits."""
+    await session.execute(CONFIG_TAKEN)

@@ -1,6 +1,6 @@
 """SQL of provider keys and routes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -43,6 +43,12 @@ async def get(session: AsyncSession, id_: UUID) -> ProviderKey | None:
 async def by_name(session: AsyncSession, name: str) -> ProviderKey | None:
     query = select(ProviderKey).where(func.lower(ProviderKey.name) == name.lower(), ProviderKey.removed_at.is_(None))
     return (await session.scalars(query.execution_options(populate_existing=True))).one_or_none()
+
+
+async def names(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, str]:
+    """Of removed ones too."""
+    rows = await session.execute(select(ProviderKey.id, ProviderKey.name).where(ProviderKey.id.in_(ids)))
+    return {row.id: row.name for row in rows.all()}
 
 
 async def locked(session: AsyncSession, id_: UUID) -> ProviderKey | None:

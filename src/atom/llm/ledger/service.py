@@ -15,6 +15,7 @@ from atom.llm.calls import AttemptRecord
 from atom.llm.ledger import store
 from atom.llm.ledger.models import LlmCall
 from atom.llm.ledger.store import GroupBy
+from atom.llm.subjects import Subjects
 
 __all__ = ["GroupBy", "LedgerService", "Place", "Usage"]
 
@@ -30,9 +31,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Sums of a group. Tokens and cost are None where no call of it reported any; `unpriced` calls have no cost."""
+    """Sums of a group; `name` is what its agent or key is called. Tokens and cost are None where no call of it reported
+    any; `unpriced` calls have no cost."""
 
     group: str
+    name: str | None
     calls: int
     failed: int
     cache_hits: int
@@ -47,9 +50,13 @@ class Usage:
 @dataclass(frozen=True, slots=True)
 class LedgerService:
     budgets: BudgetService
+    subjects: Subjects
 
     async def write(self, session: AsyncSession, place: Place, record: AttemptRecord, *, attempt: int) -> None:
-        """In the transaction of the step. Writing it twice writes it once. `attempt` is its number in the run."""
+        """In the transaction of the step. Writing it twice writes it once. `attempt` is its number in the run.
+
+        Whoever writes several locks their reservations first.
+        """
         await store.add(session, _row(place, record, attempt))
         if record.reservation is not None:
             await self.budgets.settle(session, record.reservation, tokens=record.charged, usd=_owed(record))
@@ -69,13 +76,17 @@ class LedgerService:
             "cache_hit": False,
         }
         await store.add(session, row)
-        await self.budgets.abandoned(session, place.run_id)
 
     async def usage(
         self, session: AsyncSession, by: GroupBy, *, since: datetime, until: datetime, limit: int
     ) -> list[Usage]:
         rows = await store.usage(session, by, since=since, until=until, limit=limit)
-        return [Usage(**row._mapping) for row in rows]  # noqa: SLF001 - the documented way to a row's names
+        named = {UUID(row.group) for row in rows if row.group} if by in {GroupBy.AGENT, GroupBy.KEY} else set()
+        names = {str(id_): name for id_, name in (await self.subjects.names(session, named)).items()}
+        return [
+            Usage(name=names.get(row.group), **row._mapping)  # noqa: SLF001 - the documented way to a row's names
+            for row in rows
+        ]
 
     async def of_run(self, session: AsyncSession, run_id: UUID, *, after: UUID | None, limit: int) -> Sequence[LlmCall]:
         return await store.of_run(session, run_id, after=after, limit=limit)

@@ -1,0 +1,278 @@
+"""Budgets with whole Atoms: what runs in parallel may spend, where they wait, and what becomes of a reservation."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import URL, text
+
+from atom.infra.db import unit_of_work
+from atom.llm.catalogue import estimate_tokens
+from atom.llm.ports import ChatRequest, Completion, FinishReason, TextDelta, Usage
+from atom.settings import DatabaseSettings, LlmSettings, Provider, RunSettings
+from atom.web.server import ServerRole
+from atom.web.testing import RunningAtom, running_atom, settings_for_tests
+from tests.support.polling import eventually
+
+MAX_TOKENS = 100
+STANDING = "SELECT coalesce(sum(used), 0), coalesce(sum(reserved), 0) FROM budget_use"
+UNTIL_NEXT_MONTH = """
+SELECT count(*) FROM agent_execution WHERE status = 'waiting'
+AND abs(extract(epoch FROM resume_at - (date_trunc('month', now(), 'UTC') + interval '1 month'))) < 5
+"""
+HELD = "SELECT count(*) FROM budget_reservation"
+
+
+@dataclass(eq=False, slots=True)
+class Meter:
+    """Answers while the gate is open, and reports `share` of what a call is estimated at as its usage."""
+
+    share: float = 1.0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: list[ChatRequest] = field(default_factory=list)
+    provider: str = Provider.SCRIPTED
+
+    def tokens(self, request: ChatRequest) -> int:
+        return int((estimate_tokens(request) + request.max_tokens) * self.share)
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completion]:
+        self.asked.append(request)
+        await self.gate.wait()
+        usage = Usage(self.tokens(request) - 10, 10, 0)
+        yield TextDelta("Done.")
+        yield Completion("Done.", (), FinishReason.STOP, usage, self.provider, request.model)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def ready(**fields: Any) -> Meter:
+    """One that answers at once."""
+    model = Meter(**fields)
+    model.gate.set()
+    return model
+
+
+@asynccontextmanager
+async def metered(
+    database: URL, home: Path, model: Meter, *, at_once: int = 8, **more: Any
+) -> AsyncIterator[RunningAtom]:
+    home.mkdir(exist_ok=True)
+    settings = settings_for_tests(
+        home,
+        runs=RunSettings(lease_seconds=4, sweep_seconds=0.2, max_concurrent=at_once, max_running_per_agent=200),
+        llm=LlmSettings(
+            provider=Provider.SCRIPTED, scripted_path=home / "unused.json", max_tokens=MAX_TOKENS, cache="off"
+        ),
+        database=DatabaseSettings(pool_size=10, max_overflow=2, pool_timeout=10),
+    )
+    async with running_atom(settings, database, model, **more) as atom:
+        yield atom
+
+
+async def rows(atom: RunningAtom, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+    async with unit_of_work(atom.atom.parts.base.sessions) as session:
+        found = await session.execute(text(sql), values)
+        return [tuple(row) for row in found.all()]
+
+
+async def limit(atom: RunningAtom, amount: Any, **fields: Any) -> dict[str, Any]:
+    body = {"scope": "deployment", "unit": "tokens", "window": "month", "amount": str(amount), **fields}
+    answer = await atom.http.put("/api/budgets", json=body)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def counts(atom: RunningAtom) -> dict[str, int]:
+    sql = "SELECT status || coalesce('/' || wait_reason, ''), count(*) FROM agent_execution GROUP BY 1"
+    return {str(name): int(count) for name, count in await rows(atom, sql)}
+
+
+async def test_a_hundred_runs_at_once_spend_what_there_is_and_not_a_token_more(database: URL, home: Path) -> None:
+    """Two processes' worth of workers, room for 37 calls. The others wait, and go on when a person raises the limit."""
+    model = ready(share=0.9)
+    worker = frozenset({ServerRole.WORKER})
+    async with metered(database, home, model, at_once=50) as atom:
+        await atom.agent()
+        await atom.done("worker", "task 000")
+        estimate, each = estimate_tokens(model.asked[0]) + MAX_TOKENS, model.tokens(model.asked[0])
+        amount = 36 * each + estimate
+        budget = await limit(atom, amount)
+        async with metered(database, home / "two", model, at_once=50, roles=worker, token=atom.token):
+            seen: list[int] = []
+            watching = asyncio.create_task(_watch(atom, amount, seen))
+            model.gate.clear()
+            runs = await asyncio.gather(*(atom.start("worker", f"task {number:03}") for number in range(1, 101)))
+            at_work = amount // estimate  # what is reserved is more than what is used in the end
+            assert at_work < 37
+            refused = "SELECT count(DISTINCT run_id) FROM event WHERE type = 'run.waiting'"
+            await eventually(lambda: _says(atom, refused, 100 - at_work), 30, "the others are refused")
+            assert len(model.asked) == 1 + at_work
+            model.gate.set()
+            settled = {"completed": 38, "waiting/budget": 63}
+            await eventually(lambda: _says(atom, UNTIL_NEXT_MONTH, 63), 30, "63 wait for the next month")
+            assert await counts(atom) == settled
+            assert await rows(atom, HELD) == [(0,)]
+            assert await rows(atom, STANDING) == [(37 * each, 0)]
+            assert not watching.done()
+            watching.cancel()
+            assert max(seen) > 36 * each  # the watch saw the limit being approached, by reservations
+            await _waits_for_a_budget(atom, [run["id"] for run in runs])
+            assert (await limit(atom, 1000 * estimate))["id"] == budget["id"]
+            await eventually(lambda: _is(atom, {"completed": 101}), 30, "all go on")
+            assert await rows(atom, STANDING) == [(100 * each, 0)]
+            paid = "SELECT sum(input_tokens + output_tokens), count(*), count(DISTINCT execution_id) FROM llm_call"
+            assert await rows(atom, paid) == [(101 * each, 101, 101)]
+
+
+async def _watch(atom: RunningAtom, amount: int, seen: list[int]) -> None:
+    while True:
+        ((used, reserved),) = await rows(atom, STANDING)
+        assert used + reserved <= amount
+        seen.append(int(used + reserved))
+        await asyncio.sleep(0)
+
+
+async def _is(atom: RunningAtom, wanted: dict[str, int]) -> bool:
+    return await counts(atom) == wanted
+
+
+async def _says(atom: RunningAtom, sql: str, count: int) -> bool:
+    return await rows(atom, sql) == [(count,)]
+
+
+async def _waits_for_a_budget(atom: RunningAtom, ids: list[str]) -> None:
+    waiting = [run for run in [await atom.run(id_) for id_ in ids] if run["status"] == "waiting"]
+    assert len(waiting) == 63
+    assert {run["wait_reason"] for run in waiting} == {"budget"}
+    for run in waiting:
+        assert "could go over the budget of the deployment" in run["wait_detail"]
+        assert "raising the limit lets the run go on" in run["wait_detail"]
+
+
+async def test_a_run_goes_on_by_itself_when_the_window_ends(database: URL, home: Path) -> None:
+    """A day passes: what was used is of yesterday, and the run's time has come."""
+    async with metered(database, home, ready()) as atom:
+        await atom.agent()
+        await limit(atom, 250, window="day")
+        assert (await atom.done("worker", "one"))["status"] == "completed"
+        run = await atom.done("worker", "two")
+        assert (run["status"], run["wait_reason"]) == ("waiting", "budget")
+        midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+        assert abs(datetime.fromisoformat(run["resume_at"]) - midnight) < timedelta(seconds=5)
+        await rows(atom, "UPDATE budget_use SET window_key = '2020-01-01' RETURNING 1")
+        await rows(atom, "UPDATE agent_execution SET resume_at = now() WHERE id = :id RETURNING 1", id=run["id"])
+        assert (await atom.settled(run["id"], "completed"))["answer"] == "Done."
+
+
+async def test_a_run_that_is_cancelled_while_it_asks_settles(database: URL, home: Path) -> None:
+    """The request was sent: its tokens count, the reply that never came does not, and nothing stays reserved."""
+    model = Meter()
+    async with metered(database, home, model) as atom:
+        await atom.agent()
+        await limit(atom, 10_000)
+        run = await atom.start("worker", "one")
+        await eventually(lambda: model.asked, what="a call")
+        ((used, reserved),) = await rows(atom, STANDING)
+        assert (used, reserved) == (0, estimate_tokens(model.asked[0]) + MAX_TOKENS)
+        await atom.http.post(f"/api/runs/{run['id']}/cancel")
+        await atom.settled(run["id"], "cancelled")
+        assert await rows(atom, STANDING) == [(estimate_tokens(model.asked[0]), 0)]
+        assert await rows(atom, HELD) == [(0,)]
+        assert await rows(atom, "SELECT outcome, error_class FROM llm_call") == [("aborted", None)]
+
+
+async def test_a_limit_that_is_removed_while_it_is_used_ends_no_run(database: URL, home: Path) -> None:
+    model = ready()
+    async with metered(database, home, model) as atom:
+        await atom.agent()
+        for _ in range(4):  # each round hits calls before, in and after their reservation
+            budget = await limit(atom, 100_000)
+            started = [await atom.start("worker", "go") for _ in range(4)]
+            assert (await atom.http.delete(f"/api/budgets/{budget['id']}")).status_code == 204
+            started += [await atom.start("worker", "go") for _ in range(4)]
+            for run in started:
+                assert (await atom.settled(run["id"], "completed", "failed"))["error"] is None
+        assert await rows(atom, HELD) == [(0,)]
+
+
+async def test_a_process_that_has_not_heard_that_a_limit_is_gone_asks_without_it(database: URL, home: Path) -> None:
+    async with metered(database, home, ready()) as atom:
+        await atom.agent()
+        budget = await limit(atom, 100_000)
+        directory = atom.atom.parts.models.directory
+        await eventually(lambda: directory.config.budgets, what="it knows of the limit")
+        stale = directory.config
+        await atom.http.delete(f"/api/budgets/{budget['id']}")
+        await eventually(lambda: not directory.config.budgets, what="it knows that it is gone")
+        accounts = atom.atom.worker.accounts
+        object.__setattr__(accounts, "config", lambda: stale)
+        run = await atom.done("worker", "go")
+        assert (run["status"], run["error"]) == ("completed", None)
+
+
+async def test_a_limit_below_what_is_used_stops_the_next_call_only(database: URL, home: Path) -> None:
+    async with metered(database, home, ready()) as atom:
+        await atom.agent()
+        await limit(atom, 10_000)
+        assert (await atom.done("worker", "one"))["status"] == "completed"
+        lowered = await limit(atom, 1)
+        assert float(lowered["used"]) > 100
+        run = await atom.done("worker", "two")
+        assert (run["status"], run["wait_reason"]) == ("waiting", "budget")
+        assert "more than the whole budget" in run["wait_detail"]
+        assert run["resume_at"] is None  # no window makes room for it: only a person does
+
+
+async def test_a_limit_of_each_run_and_of_another_agent_bind_nobody_else(database: URL, home: Path) -> None:
+    async with metered(database, home, ready()) as atom:
+        bound = await atom.agent("bound")
+        await atom.agent("free")
+        await limit(atom, 1, scope="agent", subject=bound["id"])
+        await limit(atom, 250, window="run")
+        assert (await atom.done("free", "one"))["status"] == "completed"
+        assert (await atom.done("free", "two"))["status"] == "completed"
+        run = await atom.done("bound", "one")
+        assert (run["status"], run["wait_reason"]) == ("waiting", "budget")
+        assert "this agent" in run["wait_detail"]
+
+
+async def test_a_subject_that_does_not_exist_is_refused(database: URL, home: Path) -> None:
+    async with metered(database, home, ready()) as atom:
+        agent = await atom.agent()
+        for scope, subject in (("agent", str(uuid4())), ("key", str(uuid4())), ("key", agent["id"])):
+            body = {"scope": scope, "subject": subject, "unit": "tokens", "window": "day", "amount": "5"}
+            answer = await atom.http.put("/api/budgets", json=body)
+            assert answer.status_code == 422, answer.text
+            assert "subject" in answer.text
+            assert f"no {scope}" in answer.text
+        assert (await atom.http.get("/api/budgets")).json()["items"] == []
+
+
+async def test_bad_input_names_its_field(database: URL, home: Path) -> None:
+    good = {"scope": "deployment", "unit": "usd", "window": "month", "amount": "5"}
+    bad: dict[str, list[Any]] = {
+        "scope": ["team", None, 5],
+        "subject": ["not-a-uuid", str(uuid4())],
+        "unit": ["eur", "", None],
+        "window": ["year", "week", None],
+        "amount": ["-1", "0", "NaN", "Infinity", "1e12", "99999999999999999999", "0.000000001", "much", "", None, True],
+        "colour": ["red"],
+    }
+    async with metered(database, home, ready()) as atom:
+        for field_, values in bad.items():
+            for value in values:
+                answer = await atom.http.put("/api/budgets", json=good | {field_: value})
+                assert answer.status_code == 422, (field_, value, answer.text)
+                assert field_ in answer.text, (value, answer.text)
+        agentless = await atom.http.put("/api/budgets", json=good | {"scope": "agent"})
+        assert (agentless.status_code, "subject" in agentless.text) == (422, True)
+        unknown = await atom.http.delete(f"/api/budgets/{uuid4()}")
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "budget_not_found")
+        assert (await atom.http.delete("/api/budgets/nonsense")).status_code == 422
