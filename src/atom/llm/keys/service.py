@@ -210,8 +210,7 @@ class KeyService:
             "envelope": envelope,
             "kek_id": envelope["kek_id"],
             "fingerprint": await self.vault.fingerprint(session, secret),
-            "status": KeyStatus.ACTIVE.value,
-            "reason": None,
+            **({"status": KeyStatus.ACTIVE.value, "reason": None} if key.status == KeyStatus.REFUSED else {}),
         }
 
     async def _locked(self, session: AsyncSession, ref: str) -> ProviderKey:
