@@ -57,14 +57,13 @@ def replace(home: Path, content: str | None) -> None:
         (home / "kek").write_text(content)
 
 
-@pytest.mark.parametrize(
-    ("content", "code"),
-    [(None, "vault_locked"), (KEKS[1], "vault_locked"), ("", "kek_invalid"), ("not a key", "kek_invalid")],
-)
-async def test_ready_is_503_while_the_vault_is_locked(
-    atom: RunningAtom, home: Path, content: str | None, code: str
-) -> None:
+async def test_ready_is_503_while_the_vault_is_locked(atom: RunningAtom, home: Path) -> None:
     assert (await vault_is(atom, "healthy"))[0] == 200
+    for content, code in ((None, "vault_locked"), (KEKS[1], "vault_locked"), ("not a key", "kek_invalid")):
+        await locked_and_opened(atom, home, content, code)
+
+
+async def locked_and_opened(atom: RunningAtom, home: Path, content: str | None, code: str) -> None:
     with structlog.testing.capture_logs() as logged:
         replace(home, content)
         status, body = await vault_is(atom, "unhealthy")

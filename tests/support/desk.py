@@ -74,7 +74,7 @@ class Desk:
     meanwhile: Callable[[], Awaitable[Any]] | None = None
 
     async def add(self, name: str, provider: Provider = Provider.OPENAI, **fields: Any) -> ProviderKey:
-        new = NewKey(**({"provider": provider, "name": name, "secret": SecretStr(secret_of(name))} | fields))
+        new = NewKey(provider, name, SecretStr(secret_of(name)), **fields)
         async with unit_of_work(self.sessions) as session:
             return await self.layer.keys.add(session, BY, new)
 
