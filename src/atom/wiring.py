@@ -36,8 +36,9 @@ from atom.llm.directory import CHANNEL as MODELS_CHANNEL
 from atom.llm.keys.rotation import ROTATE_JOB, rotate_handler
 from atom.llm.layer import Base, ModelLayer, build_models
 from atom.llm.service import Factory
-from atom.ops.checks import PROBE_POOL, standard_checks, vault_check
+from atom.ops.checks import PROBE_POOL, standard_checks
 from atom.ops.health import HealthService
+from atom.ops.vault_check import vault_check
 from atom.retrieval.workspace import WorkspaceSearch, workspace_search
 from atom.runs.adapters.bucket_workspaces import bucket_workspaces
 from atom.runs.asking import LlmModels

@@ -1,5 +1,6 @@
 """How a provider's words and headers are read."""
 
+import base64
 from datetime import UTC, datetime
 
 import pytest
@@ -54,10 +55,35 @@ def test_only_the_message_is_quoted_and_no_key(said: object, shown: str) -> None
     assert quoted(said, KEY) == shown
 
 
+@pytest.mark.parametrize(
+    "piece",
+    [
+        KEY[-8:],
+        KEY[:12],
+        KEY[5:20],
+        base64.b64encode(KEY.encode()).decode(),
+        "".join(f"%{ord(letter):02X}" if not letter.isalnum() else letter for letter in KEY),
+    ],
+)
+def test_no_piece_of_a_key_is_quoted_and_no_other_form(piece: str) -> None:
+    shown = quoted({"error": {"message": f"The key that ends in {piece} is unknown. Keys begin with sk."}}, KEY)
+    assert shown == "The key that ends in ******** is unknown. Keys begin with sk."
+
+
+@pytest.mark.parametrize("key", ["", "none", "abc"])
+def test_a_short_key_is_cut_whole_and_leaves_the_rest(key: str) -> None:
+    assert quoted("it is: abc", key) == ("it is: ********" if key == "abc" else "it is: abc")
+
+
 @given(before=st.text(max_size=400), after=st.text(max_size=400))
 def test_key_never_survives_quoting(before: str, after: str) -> None:
     text = quoted({"error": {"message": f"{before}{KEY}{after}"}}, KEY)
     assert KEY not in text
+    assert not [
+        KEY[at : at + 8]
+        for at in range(len(KEY) - 7)
+        if KEY[at : at + 8] in text and KEY[at : at + 8] not in before + after
+    ]
     assert len(text) <= MAX_QUOTED
 
 

@@ -1,7 +1,11 @@
 """Cuts what looks like a secret out of text that people will read."""
 
+import base64
+import json
 import re
+from itertools import groupby
 from typing import Any
+from urllib.parse import quote
 
 MASK = "********"
 PATTERNS = (  # each is linear in the text: what an attacker writes into it must not cost time
@@ -18,6 +22,25 @@ PATTERNS = (  # each is linear in the text: what an attacker writes into it must
     re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20,}"),
 )
 SECRET_KEYS = re.compile(r"(?i)(api[_-]?key|authorization|password|passwd|secret|token)$")
+
+
+PIECE = 8  # characters of a secret in a row: what providers quote of a key in place of the whole
+
+
+def cut(text: str, secret: str) -> str:
+    """`text` without `secret`, without its base64 and percent forms, and without any piece of 8 characters of them."""
+    forms = {secret, base64.b64encode(secret.encode()).decode(), quote(secret, safe=""), json.dumps(secret)[1:-1]}
+    hidden = bytearray(len(text))
+    for form in forms:
+        size = min(PIECE, len(form)) or 1
+        pieces = {form[start : start + size] for start in range(len(form) - size + 1)} - {""}
+        for start in range(len(text) - size + 1):
+            if text[start : start + size] in pieces:
+                hidden[start : start + size] = b"\x01" * size
+    return "".join(
+        MASK if gone else "".join(letter for letter, _ in run)
+        for gone, run in groupby(zip(text, hidden, strict=True), key=lambda pair: pair[1])
+    )
 
 
 def redact(value: Any, *, depth: int = 4) -> Any:

@@ -18,7 +18,7 @@ from atom.llm.errors import ModelAuthError, ModelError, ModelNotConfiguredError,
 from atom.llm.metrics import LlmMetrics
 from atom.llm.ports import ChatModel, ChatRequest, Completion
 from atom.llm.retry import MOST_WAITING, backoff, in_call_wait
-from atom.llm.routes import Route
+from atom.llm.routes import Route, permitted
 from atom.llm.vault.errors import VaultLockedError
 from atom.settings import LlmSettings
 
@@ -26,6 +26,8 @@ from atom.settings import LlmSettings
 log = structlog.get_logger(service="byok")
 HOPELESS_SECONDS = 5.0  # until it is looked again whether a person has changed what no waiting changes
 NOT_NOW = (VaultLockedError, NotFoundError)  # this key, at this moment: the next route may do
+PASSING = (ModelError, VaultLockedError)  # why an earlier route did not answer: it may when it is asked again
+LOCKED_SECONDS = 15.0  # until a locked vault is tried again: a person has to bring the key
 
 
 class Models(Protocol):
@@ -134,7 +136,7 @@ class Walk:
             )
         request = replace(self.request, model=route.model)
         try:
-            model = await layer.models.get(route.key)
+            model = await layer.models.get(await self._key_now(route))
             estimate = layer.catalogue.estimate(route.provider, route.model, request)
             reservation = await self.caller.hooks.reserve(route, estimate)
         except NOT_NOW as error:
@@ -166,6 +168,17 @@ class Walk:
             began=self.began,
             reservation=reservation,
         )
+
+    async def _key_now(self, route: Route) -> KeyInfo:
+        """The key of a route as it is now: a walk may take a minute, a key that is disabled or taken away is not used
+        a second later. Raises NotFoundError."""
+        if route.key.id is None:
+            return route.key
+        config = await self.layer.directory.fresh()
+        key = next((key for key in config.keys if key.id == route.key.id), None)
+        if key is None or not permitted(key, route.model, self.caller.requester):
+            raise NotFoundError(f"It may not be used here any more: {route.key.label}.")
+        return key
 
     def _skip(self, route: Route, error: Exception) -> None:
         code = getattr(error, "code", type(error).__name__)
@@ -204,7 +217,7 @@ class Walk:
         self._hopeless.add(route)
         self._failed = (route, error, False)
         if not self._open:
-            raise error if self._is_first(route) and not isinstance(self._last, ModelError) else self._down()
+            raise error if self._is_first(route) and not isinstance(self._last, PASSING) else self._down()
         log.warning("llm.next_key", provider=route.provider, refused=route.key.name)
 
     def _note_failure(self, route: Route, error: ModelError, *, shown: bool) -> None:
@@ -249,13 +262,16 @@ class Walk:
     def _down(self) -> ModelError:
         first = self.routes[0]
         waits = [self.layer.circuits.wait(route.circuit) for route in self.routes if route not in self._hopeless]
-        why = getattr(self._last, "message", "") or "each of them failed a moment ago."
+        locked = isinstance(self._last, VaultLockedError)
+        why = str(self._last) if locked else getattr(self._last, "message", "")
+        why = why or "each of them failed a moment ago."
         many = len(self.routes) > 1
         what = f"None of {len(self.routes)} routes can answer now" if many else f"{first.name} cannot answer now"
         return RoutesDownError(
             f"{what}: {why}",
             provider=first.provider.value,
             model=first.model,
-            resume_after=max(1.0, min(waits, default=HOPELESS_SECONDS)) + self.layer.jitter(),
+            resume_after=max(LOCKED_SECONDS if locked else 1.0, min(waits, default=HOPELESS_SECONDS))
+            + self.layer.jitter(),
             last=self._last if isinstance(self._last, ModelError) else None,
         )

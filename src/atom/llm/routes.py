@@ -5,7 +5,7 @@ key. Behind it comes the rest of the list, or of the providers, as long as failo
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from uuid import UUID
@@ -68,10 +68,11 @@ class Route:
 
 def plan(settings: LlmSettings, config: Config, wanted: str | None, requester: str | None) -> tuple[Route, ...]:
     """In the order of trying, at least one. `requester` is the actor a run works for: keys with an owner are that
-    owner's only.
+    owner's only, and decide nothing for others.
 
     Raises ModelNotConfiguredError when what is asked for first has no key that may be used.
     """
+    config = replace(config, keys=tuple(key for key in config.keys if owned(key, requester)))
     first = first_choice(settings, config, wanted, requester)
     listed = _listed(settings, config)
     asked = wanted is not None and bool(wanted.strip())
@@ -105,8 +106,14 @@ def first_choice(settings: LlmSettings, config: Config, wanted: str | None, requ
 
 def permitted(key: KeyInfo, model: str, requester: str | None) -> bool:
     """Whether this key may pay for this model in the name of `requester` (`role:name`)."""
-    if key.owner is not None and key.owner != (requester or "").partition(":")[2]:
-        return False
+    return owned(key, requester) and fits(key, model)
+
+
+def owned(key: KeyInfo, requester: str | None) -> bool:
+    return key.owner is None or key.owner == (requester or "").partition(":")[2]
+
+
+def fits(key: KeyInfo, model: str) -> bool:
     return not key.models or any(fnmatchcase(model, pattern) for pattern in key.models)
 
 

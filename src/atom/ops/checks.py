@@ -12,13 +12,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from atom.errors import AtomError, UnavailableError
-from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError, Sessions, unit_of_work
 from atom.infra.outage import Outage
 from atom.infra.redis import RedisAddress, parse_redis_url, ping
 from atom.infra.schema import head
 from atom.llm.adapters import local_weights
 from atom.llm.choice import Choice
-from atom.llm.vault.service import Vault
 from atom.settings import DatabaseSettings, Provider, RedisSettings
 
 log = structlog.get_logger(service="doctor")
@@ -144,25 +142,6 @@ def llm_check(choose: Callable[[], Choice], missing: Callable[[], str | None] = 
         return Health.HEALTHY
 
     return Check("llm", probe)
-
-
-def vault_check(sessions: Sessions, vault: Vault) -> Check:
-    """Whether the stored provider keys can be opened with the key-encryption key as it is now."""
-
-    async def probe() -> Health:
-        try:
-            async with unit_of_work(sessions) as session:
-                if not await vault.used(session):
-                    return Health.DISABLED
-                locked = await vault.check(session)
-        except (DatabaseUnavailableError, PoolExhaustedError):
-            return Health.DEGRADED  # the database's own check says what is wrong
-        if locked is not None:
-            log.error("vault_locked", error_code=locked.code, error=locked.message)
-            return Health.UNHEALTHY
-        return Health.HEALTHY
-
-    return Check("vault", probe, critical=True)
 
 
 def disabled_check(id_: str) -> Check:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from atom.kit.clock import Clock, SystemClock
 from atom.llm.access import Access
 from atom.llm.adapters.assembly import ReplyDraft
-from atom.llm.adapters.faults import Route, Vendor, from_type, malformed, translated, truncated
+from atom.llm.adapters.faults import Route, Vendor, from_type, malformed, quoted, translated, truncated
 from atom.llm.adapters.wire import Endpoint, create_client, endpoint
 from atom.llm.ports import ChatRequest, Completion, FinishReason, Message, Role, TextDelta, ToolCall, ToolSpec, Usage
 from atom.settings import LlmSettings, Provider
@@ -155,7 +155,7 @@ class Reading:
             raise truncated(self.route)
         reason = FINISH.get(self.finish)
         if reason is None:
-            raise truncated(self.route, f"it was ended with the reason {self.finish[:40]!r}")
+            raise truncated(self.route, f"it was ended with the reason {quoted(self.finish, self.route.key)[:40]!r}")
         notes = {"refusal": "".join(self.draft.text)} if reason is FinishReason.CONTENT_FILTER else {}
         return self.draft.finish(
             reason, usage=_usage(self.usage), model=self.model, request_id=self.request_id, notes=dict(notes)

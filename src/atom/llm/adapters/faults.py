@@ -18,7 +18,7 @@ import httpx2
 from pydantic import ValidationError
 
 from atom.kit.clock import Clock
-from atom.kit.redact import MASK, redact
+from atom.kit.redact import MASK, cut, redact
 from atom.llm.errors import (
     MalformedReplyError,
     ModelAuthError,
@@ -138,8 +138,7 @@ def truncated(route: Route, what: str = "the stream ended without a finish reaso
 def quoted(said: object, key: str) -> str:
     """The provider's own words: short, on one line, without the key or anything that looks like one."""
     text = " ".join(_words(said)[:MAX_SCANNED].split())
-    if key:
-        text = text.replace(key, MASK)
+    text = cut(text, key)
     text = HALF_MASKED.sub(MASK, str(redact(text)))
     return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + "..."
 

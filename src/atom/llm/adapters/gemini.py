@@ -13,7 +13,7 @@ from google.genai import errors, types
 from atom.kit.clock import Clock, SystemClock
 from atom.llm.access import Access
 from atom.llm.adapters.assembly import ReplyDraft
-from atom.llm.adapters.faults import Route, Vendor, from_status, malformed, translated, truncated
+from atom.llm.adapters.faults import Route, Vendor, from_status, malformed, quoted, translated, truncated
 from atom.llm.adapters.wire import Endpoint, create_client, endpoint
 from atom.llm.ports import ChatRequest, Completion, FinishReason, Message, Role, TextDelta, Usage
 from atom.settings import LlmSettings, Provider
@@ -125,7 +125,7 @@ class Reading:
             raise truncated(self.route)
         reason = FINISH.get(self.finish)
         if reason is None:  # MALFORMED_FUNCTION_CALL and its like: nothing of it may be used
-            raise truncated(self.route, f"it was ended with the reason {self.finish[:40]!r}")
+            raise truncated(self.route, f"it was ended with the reason {quoted(self.finish, self.route.key)[:40]!r}")
         return self.draft.finish(reason, usage=self.usage, model=self.model, request_id=self.request_id, notes={})
 
     def _part(self, part: types.Part) -> str:

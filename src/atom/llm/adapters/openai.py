@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from atom.kit.clock import Clock, SystemClock
 from atom.llm.access import Access
 from atom.llm.adapters.assembly import CallDraft, ReplyDraft
-from atom.llm.adapters.faults import Route, Vendor, from_type, translated, truncated
+from atom.llm.adapters.faults import Route, Vendor, from_type, quoted, translated, truncated
 from atom.llm.adapters.wire import Endpoint, create_client, endpoint
 from atom.llm.ports import ChatRequest, Completion, FinishReason, Message, Role, TextDelta, ToolSpec, Usage
 from atom.settings import LlmSettings, Provider
@@ -161,7 +161,7 @@ class Reading:
             raise truncated(self.route)
         reason = FINISH.get(self.finish)
         if reason is None:
-            raise truncated(self.route, f"it was ended with the reason {self.finish[:40]!r}")
+            raise truncated(self.route, f"it was ended with the reason {quoted(self.finish, self.route.key)[:40]!r}")
         if self.refusal:
             reason = FinishReason.CONTENT_FILTER
         notes = {"refusal": "".join(self.refusal)} if self.refusal else {}

@@ -1,16 +1,23 @@
 """The job that wraps every stored key anew: each row in a transaction of its own, resumed wherever it stopped."""
 
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
+
+import structlog
 
 from atom.durable.jobs import JobHandler, Progress
 from atom.infra.db import Sessions, unit_of_work
 from atom.llm.keys import store
 from atom.llm.keys.service import KeyService
+from atom.llm.vault.errors import VaultLockedError
 
 ROTATE_JOB = "vault_rotate"
 BATCH = 100
 MAX_BATCHES = 10_000
+MAX_PASSES = 10  # what others sealed with the former key while a pass went on is left to the next
+MAX_TOLD = 20
+log = structlog.get_logger(service="byok")
 
 
 def rotate_handler(sessions: Sessions, keys: KeyService) -> JobHandler:
@@ -21,23 +28,60 @@ def rotate_handler(sessions: Sessions, keys: KeyService) -> JobHandler:
 
 
 async def rotate(sessions: Sessions, keys: KeyService, progress: Progress) -> dict[str, Any]:
-    """Every stored key under the current key-encryption key. Reports how many were wrapped, and its id."""
+    """Every stored key under the current key-encryption key. Reports how many were wrapped, and its id.
+
+    With `left` 0 the earlier keys may be dropped. What does not open is left as it is: `unopened` are ids.
+    """
     async with unit_of_work(sessions) as session:
         kek_id = await keys.vault.begin_rotation(session)
-    async with unit_of_work(sessions) as session:
-        total = await store.count_to_rewrap(session, kek_id)
-    done, after = 0, UUID(int=0)
-    for _ in range(MAX_BATCHES):
+    rotation, left = Rotation(sessions, keys, progress), 0
+    for _ in range(MAX_PASSES):
+        kek_id = await rotation.go_through()
         async with unit_of_work(sessions) as session:
-            ids = await store.to_rewrap(session, kek_id, after=after, limit=BATCH)
-        if not ids:
+            await keys.vault.settle(session)
+            left = await store.count_to_rewrap(session, kek_id)
+        if left <= len(rotation.unopened):
             break
-        for id_ in ids:
-            async with unit_of_work(sessions) as session:
-                await keys.rewrap(session, id_, kek_id)
-            done += 1
-        after = ids[-1]
-        await progress(done, max(total, done))
-    async with unit_of_work(sessions) as session:
-        left = await store.count_to_rewrap(session, kek_id)
-    return {"kek_id": kek_id, "rewrapped": done, "left": left}
+    if rotation.first_error is not None and not rotation.done:
+        raise rotation.first_error
+    told = [str(id_) for id_ in sorted(rotation.unopened)[:MAX_TOLD]]
+    return {"kek_id": kek_id, "rewrapped": rotation.done, "left": left, "unopened": told}
+
+
+@dataclass(slots=True)
+class Rotation:
+    sessions: Sessions
+    keys: KeyService
+    progress: Progress
+    done: int = 0
+    unopened: set[UUID] = field(default_factory=set)
+    first_error: VaultLockedError | None = None
+
+    async def go_through(self) -> str:
+        """Every key once. Returns the key-encryption key: another one, where another rotation has begun meanwhile."""
+        async with unit_of_work(self.sessions) as session:
+            kek_id = (await self.keys.vault.unlock(session, again=True)).current.kek_id
+        async with unit_of_work(self.sessions) as session:
+            total = self.done + await store.count_to_rewrap(session, kek_id)
+        self.unopened, after = set(), UUID(int=0)
+        for _ in range(MAX_BATCHES):
+            async with unit_of_work(self.sessions) as session:
+                ids = await store.to_rewrap(session, kek_id, after=after, limit=BATCH)
+            if not ids:
+                break
+            for id_ in ids:
+                await self._rewrap(id_, kek_id)
+            after = ids[-1]
+            await self.progress(self.done, max(total, self.done))
+        return kek_id
+
+    async def _rewrap(self, id_: UUID, kek_id: str) -> None:
+        try:
+            async with unit_of_work(self.sessions) as session:
+                await self.keys.rewrap(session, id_, kek_id)
+        except VaultLockedError as error:  # one that does not open must not hold up the others
+            log.error("byok.key_not_rewrapped", key_id=str(id_), error_code=error.code, error=error.message)
+            self.unopened.add(id_)
+            self.first_error = self.first_error or error
+        else:
+            self.done += 1

@@ -32,6 +32,7 @@ KEYED = (
 )  # fmt: skip
 URL_NEEDED = frozenset({Provider.AZURE, Provider.COMPATIBLE})
 OPTIONS = {Provider.AZURE: frozenset({"api_version"}), Provider.BEDROCK: frozenset({"region"})}
+OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_SECRET = 4096
 MAX_MODELS = 100
 MAX_ROUTES = 50
@@ -88,9 +89,9 @@ class KeyService:
             "id": id_,
             "provider": new.provider.value,
             "name": new.name,
-            "owner": new.owner or None,
+            "owner": _owner(new.owner),
             "priority": new.priority,
-            "models": list(new.models),
+            "models": _check_models(new.models),
             "base_url": new.base_url,
             "options": dict(new.options),
             "status": KeyStatus.ACTIVE.value,
@@ -125,7 +126,7 @@ class KeyService:
         key = await self._locked(session, ref)
         values: dict[str, Any] = {}
         if changes.owner is not None:
-            values["owner"] = clean(changes.owner) or None
+            values["owner"] = _owner(changes.owner)
         if changes.priority is not None:
             values["priority"] = _check_priority(changes.priority)
         if changes.models is not None:
@@ -210,8 +211,7 @@ class KeyService:
             "envelope": envelope,
             "kek_id": envelope["kek_id"],
             "fingerprint": await self.vault.fingerprint(session, secret),
-            "status": KeyStatus.ACTIVE.value,
-            "reason": None,
+            **({"status": KeyStatus.ACTIVE.value, "reason": None} if key.status == KeyStatus.REFUSED else {}),
         }
 
     async def _locked(self, session: AsyncSession, ref: str) -> ProviderKey:
@@ -237,19 +237,32 @@ def _check_new(new: NewKey) -> None:
             field="name",
         )
     _check_priority(new.priority)
-    _check_models(new.models)
     if new.base_url is not None:
         _check_url(new.base_url)
     elif new.provider in URL_NEEDED:
         raise KeyInvalidError(
             f"base_url: {new.provider} needs the address.", hint="Such as http://127.0.0.1:11434/v1.", field="base_url"
         )
+    _check_options(new)
+
+
+def _check_options(new: NewKey) -> None:
+    """A value may become a part of the address: the secret must not be sent to another host for it."""
     unknown = set(new.options) - OPTIONS.get(new.provider, frozenset())
     if unknown:
         allowed = ", ".join(sorted(OPTIONS.get(new.provider, ()))) or "none"
         raise KeyInvalidError(
             f"options: {new.provider} has no {min(unknown)[:40]!r}.", hint=f"It has: {allowed}.", field="options"
         )
+    for name, value in new.options.items():
+        if not OPTION.fullmatch(value):
+            raise KeyInvalidError(
+                f"options: the value of {name} is not letters, digits, '.', '_' and '-'.", field="options"
+            )
+
+
+def _owner(given: str | None) -> str | None:
+    return clean(given or "").strip() or None
 
 
 def _check_secret(given: SecretStr) -> str:

@@ -1,6 +1,6 @@
 """What can go wrong with the vault. No message carries a secret, a ciphertext or a key-encryption key."""
 
-from atom.errors import InvalidError, UnavailableError
+from atom.errors import UnavailableError
 
 
 class VaultLockedError(UnavailableError):
@@ -15,7 +15,7 @@ class EnvelopeError(VaultLockedError):
     code = "vault_envelope_invalid"
 
 
-class KekInvalidError(InvalidError):
+class KekInvalidError(VaultLockedError):
     """A key-encryption key that cannot be used. The message says where it comes from and what form it has."""
 
     code = "kek_invalid"

@@ -4,13 +4,14 @@ A source is a list: the first key seals, all of them open. A new key is put firs
 (`atom keys rotate`), and the old one goes when nothing needs it any more.
 """
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import hmac
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -23,6 +24,7 @@ from atom.llm.vault.errors import EnvelopeError, KekInvalidError, VaultLockedErr
 from atom.settings import VaultSettings
 
 KEY_BYTES = 32
+REMOTE_SECONDS = 5.0
 PLUGINS = "atom.kms"
 MANAGED = "vault.key"  # in Atom's home, made by the first key that is added when nothing else is configured
 FORM = "One key a line, the current one first: 32 random bytes each, in base64 or hex (`openssl rand -base64 32`)."
@@ -51,6 +53,32 @@ class LocalKek:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteKek:
+    """A plug-in's key: its service may be away, or silent."""
+
+    plugin: str
+    key: KeyEncryptionKey
+    seconds: float = REMOTE_SECONDS
+
+    @property
+    def kek_id(self) -> str:
+        return self.key.kek_id
+
+    async def wrap(self, data_key: bytes, bound: bytes) -> bytes:
+        return await self._in_time(self.key.wrap(data_key, bound))
+
+    async def unwrap(self, wrapped: bytes, bound: bytes) -> bytes:
+        return await self._in_time(self.key.unwrap(wrapped, bound))
+
+    async def _in_time(self, asking: Awaitable[bytes]) -> bytes:
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await asking
+        except OSError as error:  # TimeoutError is one
+            raise _silent(self.plugin, error) from None
+
+
+@dataclass(frozen=True, slots=True)
 class KekSource:
     """Where the keys come from. `load` reads anew, so that a mounted secret that changes needs no restart."""
 
@@ -72,7 +100,7 @@ class KekSource:
         return str(self.settings.kek_file or self.managed)
 
     def load(self) -> Sequence[KeyEncryptionKey]:
-        """At least one. Raises VaultLockedError when there is none, KekInvalidError when one cannot be read."""
+        """At least one. Raises VaultLockedError when there is none: KekInvalidError where one cannot be read."""
         if self.settings.kms:
             return _plugin(self.settings.kms)
         if self.settings.kek:
@@ -93,20 +121,30 @@ class KekSource:
         file = self.managed
         if file is None:
             raise KekInvalidError(f"The keys come from {self.name}.", hint="Put the new key first there.")
-        earlier = file.read_text(encoding="ascii") if file.exists() else ""
-        fresh = file.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as out:
-            out.write(base64.b64encode(os.urandom(KEY_BYTES)).decode() + "\n" + earlier)
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(file)
-        folder = os.open(file.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            _put_first(file, base64.b64encode(os.urandom(KEY_BYTES)).decode())
+        except OSError as error:
+            raise VaultLockedError(
+                f"The vault's key cannot be written to {file} ({error.strerror}).",
+                hint="Make room for it there, or set ATOM_VAULT__KEK_FILE.",
+            ) from None
+
+
+def _put_first(file: Path, key: str) -> None:
+    earlier = file.read_text(encoding="ascii") if file.exists() else ""
+    fresh = file.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as out:
+        out.write(f"{key}\n{earlier}")
+        out.flush()
+        os.fsync(out.fileno())
+    fresh.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def parse(text: str, name: str) -> Sequence[LocalKek]:
@@ -139,7 +177,20 @@ def _plugin(name: str) -> Sequence[KeyEncryptionKey]:
         raise KekInvalidError(
             f"ATOM_VAULT__KMS: there is no plug-in {name!r}.", hint=f"Installed ones of the group {PLUGINS}: {known}."
         )
-    keys: Sequence[KeyEncryptionKey] = found[name].load()()
+    try:
+        make = found[name].load()
+    except (ImportError, AttributeError) as error:
+        raise KekInvalidError(f"The plug-in {name} cannot be loaded ({type(error).__name__}).") from None
+    try:
+        keys: Sequence[KeyEncryptionKey] = make()
+    except OSError as error:
+        raise _silent(name, error) from None
     if not keys:
         raise VaultLockedError(f"The plug-in {name} gives no key.")
-    return keys
+    return [RemoteKek(name, key) for key in keys]
+
+
+def _silent(name: str, error: OSError) -> VaultLockedError:
+    return VaultLockedError(
+        f"The plug-in {name} does not answer ({type(error).__name__}).", hint="Can this machine reach its service?"
+    )

@@ -11,13 +11,13 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from atom.errors import AtomError
 from atom.infra.db import after_commit
 from atom.llm.vault import store
 from atom.llm.vault.envelope import KeyEncryptionKey, Place, rewrap, seal, unseal
 from atom.llm.vault.errors import VaultLockedError
 from atom.llm.vault.kek import KekSource
 
+UNCOMMITTED = "vault"  # in a session's info: what was unlocked by a registration of its own transaction
 CANARY = Place("canary", "vault", 1)
 FINGERPRINT_BYTES = 32
 RELOAD_HINT = "Give back the key that was there before, behind the new one: `atom keys rotate` needs both."
@@ -33,6 +33,14 @@ class Unlocked:
     pepper: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """Why stored keys do not open. `whole`: none of them does."""
+
+    error: VaultLockedError
+    whole: bool = True
+
+
 @dataclass(slots=True)
 class Vault:
     """Unlocks itself when it is first needed. It fails closed: nothing is sealed with a key that cannot be checked."""
@@ -43,13 +51,15 @@ class Vault:
     async def unlock(self, session: AsyncSession, *, again: bool = False) -> Unlocked:
         """Reads the keys and proves the current one by its canary. `again`: read the source anew.
 
-        Raises VaultLockedError and KekInvalidError.
+        Raises VaultLockedError.
         """
-        if self._open is not None and not again:
-            return self._open
+        known: Unlocked | None = session.info.get(UNCOMMITTED) or self._open
+        if known is not None and not again:
+            return known
         self._open = None
         unlocked, registered = await self._unlock(session)
-        if registered:  # what is rolled back must not be remembered
+        if registered or UNCOMMITTED in session.info:  # what is rolled back must not be remembered
+            session.info[UNCOMMITTED] = unlocked
             after_commit(session, lambda: self._remember(unlocked))
         else:
             self._open = unlocked
@@ -62,17 +72,31 @@ class Vault:
         """Whether anything was ever sealed, or the operator brings a key."""
         return self.source.managed is None or bool(await store.registered(session))
 
-    async def check(self, session: AsyncSession) -> AtomError | None:
-        """For readiness: why the vault is locked, from the keys as they are now."""
+    async def check(self, session: AsyncSession) -> Locked | None:
+        """For readiness: why stored keys do not open, from the key-encryption keys as they are now."""
         try:
-            await self.unlock(session, again=True)
-        except AtomError as error:
-            return error
-        return None
+            unlocked = await self.unlock(session, again=True)
+        except VaultLockedError as error:
+            return Locked(error)
+        in_use = await store.in_use(session)
+        gone = [kek_id for kek_id in in_use if kek_id not in unlocked.keks]
+        return Locked(self._gone(gone[0]), whole=len(gone) == len(in_use)) if gone else None
 
     async def seal(self, session: AsyncSession, place: Place, secret: str) -> dict[str, Any]:
-        unlocked = await self.unlock(session)
+        """With the key that is current now. Raises VaultLockedError, also where this process's keys are out of date:
+        what it sealed would be lost as soon as the key that others have replaced is dropped."""
+        unlocked = await self.unlock(session, again=True)
+        await store.sealing(session)
+        if await self._overtaken(session, unlocked):
+            unlocked = await self.unlock(session, again=True)
+            newer = await self._overtaken(session, unlocked)
+            if newer:
+                raise self._gone(newer)
         return await seal(unlocked.current, place, secret.encode())
+
+    async def settle(self, session: AsyncSession) -> None:
+        """Waits for those who are sealing. Who begins after this transaction reads the keys as they are then."""
+        await store.one_at_a_time(session)
 
     async def unseal(self, session: AsyncSession, place: Place, envelope: Mapping[str, Any]) -> str:
         """Raises VaultLockedError; EnvelopeError when just this one does not open."""
@@ -110,10 +134,19 @@ class Vault:
         if wanted not in unlocked.keks:  # another replica has rotated: the mounted secret may have it by now
             unlocked = await self.unlock(session, again=True)
         if wanted not in unlocked.keks:
-            raise VaultLockedError(
-                f"A stored key was sealed with {wanted[:16]!r}, which is not at {self.source.name}.", hint=RELOAD_HINT
-            )
+            raise self._gone(wanted)
         return unlocked.keks[wanted]
+
+    def _gone(self, kek_id: str) -> VaultLockedError:
+        return VaultLockedError(
+            f"A stored key was sealed with {kek_id[:16]!r}, which is not at {self.source.name}.", hint=RELOAD_HINT
+        )
+
+    async def _overtaken(self, session: AsyncSession, unlocked: Unlocked) -> str | None:
+        """A key that came into use after the one that is current here, and is not at hand."""
+        order = [row.kek_id for row in await store.registered(session)]
+        later = set(order[order.index(unlocked.current.kek_id) + 1 :]) - set(unlocked.keks)
+        return next((kek_id for kek_id in await store.in_use(session) if kek_id in later), None) if later else None
 
     async def _unlock(self, session: AsyncSession) -> tuple[Unlocked, bool]:
         """What is at hand, and whether this transaction has registered a key."""

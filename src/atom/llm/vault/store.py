@@ -10,12 +10,27 @@ from atom.llm.vault.models import VaultKek
 
 VAULT_LOCK = 0x41544F4D_0005
 LOCK = text("SELECT pg_advisory_xact_lock(:lock)")
+SHARED = text("SELECT pg_advisory_xact_lock_shared(:lock)")
+IN_USE = text(
+    "SELECT kek_id FROM vault_kek k WHERE EXISTS"
+    " (SELECT 1 FROM provider_key p WHERE p.kek_id = k.kek_id AND p.removed_at IS NULL) ORDER BY created_at, kek_id"
+)
 OLDER = text("SELECT EXISTS (SELECT 1 FROM provider_key WHERE kek_id <> :kek_id AND removed_at IS NULL)")
 
 
 async def one_at_a_time(session: AsyncSession) -> None:
     """The register changes in one transaction at a time."""
     await session.execute(LOCK, {"lock": VAULT_LOCK})
+
+
+async def sealing(session: AsyncSession) -> None:
+    """To the end of this transaction: whoever wants the register alone waits for it."""
+    await session.execute(SHARED, {"lock": VAULT_LOCK})
+
+
+async def in_use(session: AsyncSession) -> Sequence[str]:
+    """The key-encryption keys that a stored key is wrapped by, oldest first."""
+    return list((await session.scalars(IN_USE)).all())
 
 
 async def registered(session: AsyncSession) -> Sequence[VaultKek]:
