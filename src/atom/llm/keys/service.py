@@ -31,6 +31,7 @@ KEYED = (
     Provider.OPENAI, Provider.ANTHROPIC, Provider.GEMINI, Provider.AZURE, Provider.BEDROCK, Provider.COMPATIBLE,
 )  # fmt: skip
 URL_NEEDED = frozenset({Provider.AZURE, Provider.COMPATIBLE})
+SWITCHES = {"streaming": ("on", "off")}  # of every provider
 OPTIONS = {Provider.AZURE: frozenset({"api_version"}), Provider.BEDROCK: frozenset({"region"})}
 MAX_SECRET = 4096
 MAX_MODELS = 100
@@ -244,12 +245,24 @@ def _check_new(new: NewKey) -> None:
         raise KeyInvalidError(
             f"base_url: {new.provider} needs the address.", hint="Such as http://127.0.0.1:11434/v1.", field="base_url"
         )
-    unknown = set(new.options) - OPTIONS.get(new.provider, frozenset())
+    _check_options(new)
+
+
+def _check_options(new: NewKey) -> None:
+    allowed = OPTIONS.get(new.provider, frozenset()) | SWITCHES.keys()
+    unknown = set(new.options) - allowed
     if unknown:
-        allowed = ", ".join(sorted(OPTIONS.get(new.provider, ()))) or "none"
         raise KeyInvalidError(
-            f"options: {new.provider} has no {min(unknown)[:40]!r}.", hint=f"It has: {allowed}.", field="options"
+            f"options: {new.provider} has no {min(unknown)[:40]!r}.",
+            hint=f"It has: {', '.join(sorted(allowed))}.",
+            field="options",
         )
+    for name, values in SWITCHES.items():
+        given = new.options.get(name, values[0])
+        if given not in values:
+            raise KeyInvalidError(
+                f"options: {name} cannot be {given[:40]!r}.", hint=f"It is {' or '.join(values)}.", field="options"
+            )
 
 
 def _check_secret(given: SecretStr) -> str:
