@@ -166,6 +166,11 @@ class LlmSettings(Group):
     idle_timeout: float = Field(
         default=20.0, gt=0, le=3600, description="Seconds of silence in a stream before it is given up."
     )
+    streaming: bool = Field(
+        default=True,
+        description="Off: ask for whole answers, for an endpoint or proxy that cannot stream. For one key: its option "
+        "`streaming=off`. A whole answer has to come within `timeout`.",
+    )
     slow_seconds: float = Field(
         default=15.0, gt=0, le=3600, description="A call longer than this logs `llm slow response`."
     )

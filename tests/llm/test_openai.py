@@ -206,7 +206,7 @@ async def test_new_token_limit_name_is_for_openai_itself(
     settings = llm_settings("", openai_base_url=url)
     model = build(environment_access(settings, Provider.OPENAI), settings)
     assert isinstance(model, OpenAIModel)
-    payload = to_payload(ask("x"), own=model.own)
+    payload = to_payload(ask("x"), limit=model.limit_name("x"))
     assert ("max_completion_tokens" in payload, "max_tokens" in payload) == (own, not own)
     await model.aclose()
 
@@ -219,7 +219,7 @@ def test_conversation_as_it_is_sent() -> None:
         Message(Role.ASSISTANT, "", calls),
         Message(Role.TOOL, "done", tool_call_id="c1"),
     )
-    assert to_payload(ChatRequest("m", messages, max_tokens=99), own=False) == {
+    assert to_payload(ChatRequest("m", messages, max_tokens=99), limit="max_tokens") == {
         "model": "m",
         "max_tokens": 99,
         "messages": [

@@ -31,6 +31,11 @@ class KeyInfo:
         return dict(self.options).get(name, default)
 
     @property
+    def streams(self) -> bool:
+        """Whether answers are asked for in pieces at its endpoint."""
+        return self.option("streaming", "on") == "on"
+
+    @property
     def label(self) -> str:
         """For messages: what an operator looks for."""
         return f"the key {self.name!r}" if self.id else f"{self.provider.upper()}_API_KEY"

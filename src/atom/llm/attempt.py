@@ -85,7 +85,8 @@ class Attempt:
             raise self._error(ModelTimeoutError, f"did not finish its answer within {total:g} s.", hint) from None
 
     async def _read(self) -> Completion:
-        silence = Silence(self.settings.first_byte_timeout, self.settings.idle_timeout)
+        settings, streams = self.settings, self.request.stream
+        silence = Silence(settings.first_byte_timeout, settings.idle_timeout) if streams else Silence(None, None)
         stream = watched(
             self.model.stream(self.request), silence, provider=self.model.provider, model=self.request.model
         )

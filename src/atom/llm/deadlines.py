@@ -12,10 +12,13 @@ CLOSE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Seconds until the first item, and between two items. Empty text deltas count: the provider is alive."""
+    """Seconds until the first item, and between two items. Empty text deltas count: the provider is alive.
 
-    first_byte: float
-    idle: float
+    None: no bound of its own, as for a whole answer, which is silent until it is there.
+    """
+
+    first_byte: float | None
+    idle: float | None
 
 
 async def watched(
@@ -31,6 +34,8 @@ async def watched(
             except StopAsyncIteration:
                 return
             except TimeoutError:
+                if allowed is None:
+                    raise
                 hint = f"ATOM_LLM__{setting} sets that time."
                 message = f"{provider} {phase} within {allowed:g} s."
                 raise ModelTimeoutError(message, provider=provider, model=model, hint=hint) from None

@@ -134,7 +134,8 @@ class Walk:
                 provider=route.provider.value,
                 model=route.model,
             )
-        request = replace(self.request, model=route.model)
+        stream = self.request.stream and layer.settings.streaming and route.key.streams
+        request = replace(self.request, model=route.model, stream=stream)
         try:
             model = await layer.models.get(await self._key_now(route))
             estimate = layer.catalogue.estimate(route.provider, route.model, request)

@@ -45,7 +45,10 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One question to a model. `response_schema` (a JSON schema) asks for structured output."""
+    """One question to a model. `response_schema` (a JSON schema) asks for structured output.
+
+    `stream`: the answer comes in pieces on the wire. Where it does not, it is one delta, when it is all there.
+    """
 
     model: str
     messages: tuple[Message, ...]
@@ -53,6 +56,7 @@ class ChatRequest:
     max_tokens: int = 4096
     temperature: float | None = None
     response_schema: Mapping[str, Any] | None = None
+    stream: bool = True
 
 
 class FinishReason(StrEnum):
@@ -96,7 +100,7 @@ class ChatModel(Protocol):
     """One provider.
 
     `stream` yields text deltas and then, last, exactly one `Completion`. It raises `ModelError` subclasses only
-    (`llm/errors.py`), never a vendor's exception. A stream without a finish reason is a `TruncatedReplyError`.
+    (`llm/errors.py`), never a vendor's exception. A reply without a finish reason is a `TruncatedReplyError`.
     It never retries: retry and failover have one owner above.
     """
 

@@ -1,20 +1,21 @@
 """Anthropic, and endpoints that speak its Messages protocol, through the official SDK."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import anthropic
+import httpx2
 from anthropic.types import RawMessageStreamEvent
 from pydantic import BaseModel
 
 from atom.kit.clock import Clock, SystemClock
 from atom.llm.access import Access
 from atom.llm.adapters.assembly import ReplyDraft
-from atom.llm.adapters.faults import Route, Vendor, from_type, malformed, quoted, translated, truncated
-from atom.llm.adapters.wire import Endpoint, create_client, endpoint
+from atom.llm.adapters.faults import Route, Vendor, from_body, from_type, malformed, quoted, translated, truncated
+from atom.llm.adapters.wire import Endpoint, create_client, endpoint, whole_timeout
 from atom.llm.ports import ChatRequest, Completion, FinishReason, Message, Role, TextDelta, ToolCall, ToolSpec, Usage
 from atom.settings import LlmSettings, Provider
 
@@ -43,12 +44,6 @@ class ReportedUsage(BaseModel):
     cache_creation_input_tokens: int | None = None
 
 
-class StartedMessage(BaseModel):
-    id: str | None = None
-    model: str | None = None
-    usage: ReportedUsage | None = None
-
-
 class Block(BaseModel):
     type: str
     id: str | None = None
@@ -64,6 +59,16 @@ class Delta(BaseModel):
     stop_reason: str | None = None
 
 
+class Reply(BaseModel):
+    """As a stream begins it, without content, or as a whole answer."""
+
+    id: str | None = None
+    model: str | None = None
+    content: list[Block] | None = None
+    stop_reason: str | None = None
+    usage: ReportedUsage | None = None
+
+
 class Failure(BaseModel):
     type: str | None = None
     message: str | None = None
@@ -74,7 +79,7 @@ class Event(BaseModel):
 
     type: str
     index: int | None = None
-    message: StartedMessage | None = None
+    message: Reply | None = None
     content_block: Block | None = None
     delta: Delta | None = None
     usage: ReportedUsage | None = None
@@ -86,6 +91,7 @@ class AnthropicModel:
     client: anthropic.AsyncAnthropic
     endpoint: Endpoint
     clock: Clock
+    patience: httpx2.Timeout
 
     @property
     def provider(self) -> str:
@@ -93,20 +99,24 @@ class AnthropicModel:
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completion]:
         route = Route(Provider.ANTHROPIC, request.model, self.endpoint.host, self.endpoint.key)
-        reading = Reading(route)
+        reading, text = Reading(route), ""
         with translated(VENDOR, route, self.clock):
-            payload = to_payload(request)
-            stream: anthropic.AsyncStream[RawMessageStreamEvent] = await self.client.messages.create(
-                stream=True, **payload
-            )
-            # The SDK's own iteration drops pings; they are the only sign of life of a model that thinks for a minute.
-            raw = cast("AsyncGenerator[Any, None]", anthropic.AsyncStream.raw_events(stream.response))
-            async with stream, aclosing(raw) as events:
-                reading.request_id = stream.response.headers.get("request-id")
-                async for event in events:
-                    if event.data:
-                        yield TextDelta(reading.feed(event.json()))
-        yield reading.completion()
+            if request.stream:
+                stream = await self._open(request)
+                # The SDK's own iteration drops pings; they are the only sign of life of a model that thinks for long.
+                raw = cast("AsyncGenerator[Any, None]", anthropic.AsyncStream.raw_events(stream.response))
+                async with stream, aclosing(raw) as events:
+                    reading.request_id = stream.response.headers.get("request-id")
+                    async for event in events:
+                        if event.data:
+                            yield TextDelta(reading.feed(event.json()))
+            else:
+                reading.request_id, body = await self._whole(request)
+                text = reading.whole(json.loads(body))
+        completion = reading.completion()
+        if text:
+            yield TextDelta(text)
+        yield completion
 
     async def models(self) -> list[str]:
         route = Route(Provider.ANTHROPIC, "", self.endpoint.host, self.endpoint.key)
@@ -117,10 +127,23 @@ class AnthropicModel:
     async def aclose(self) -> None:
         await self.client.close()
 
+    async def _open(self, request: ChatRequest) -> anthropic.AsyncStream[RawMessageStreamEvent]:
+        stream: anthropic.AsyncStream[RawMessageStreamEvent] = await self.client.messages.create(
+            stream=True, **to_payload(request)
+        )
+        return stream
+
+    async def _whole(self, request: ChatRequest) -> tuple[str | None, bytes]:
+        """The provider's id of the request, and the body as it came."""
+        answer = await self.client.messages.with_raw_response.create(
+            stream=False, timeout=self.patience, **to_payload(request)
+        )
+        return answer.headers.get("request-id"), await answer.read()
+
 
 @dataclass(slots=True)
 class Reading:
-    """Reads one stream. `feed` returns the text of an event, empty when it carries something else."""
+    """Reads one reply. `feed` returns the text of an event, empty when it carries something else."""
 
     route: Route
     request_id: str | None = None
@@ -138,9 +161,7 @@ class Reading:
             failure = event.error or Failure()
             raise from_type(self.route, failure.type, failure.message or failure.type or "")
         if event.type == "message_start" and event.message is not None:
-            self.model = event.message.model or self.model
-            self.request_id = self.request_id or event.message.id
-            self._count(event.message.usage)
+            self._head(event.message)
         if event.type == "content_block_start" and event.content_block is not None:
             return self._begin(event.index, event.content_block)
         if event.type == "content_block_delta" and event.delta is not None:
@@ -149,6 +170,15 @@ class Reading:
             self.finish = (event.delta.stop_reason if event.delta else None) or self.finish
             self._count(event.usage)
         return ""
+
+    def whole(self, payload: object) -> str:
+        """A reply that came at once: its text."""
+        if isinstance(payload, Mapping) and payload.get("error"):  # how some gateways report a failure behind them
+            raise from_body(self.route, payload["error"])
+        reply = Reply.model_validate(payload)
+        self._head(reply)
+        self.finish = reply.stop_reason
+        return "".join(self._begin(place, block) for place, block in enumerate(reply.content or ()))
 
     def completion(self) -> Completion:
         if self.finish is None:
@@ -160,6 +190,11 @@ class Reading:
         return self.draft.finish(
             reason, usage=_usage(self.usage), model=self.model, request_id=self.request_id, notes=dict(notes)
         )
+
+    def _head(self, reply: Reply) -> None:
+        self.model = reply.model or self.model
+        self.request_id = self.request_id or reply.id
+        self._count(reply.usage)
 
     def _begin(self, index: int | None, block: Block) -> str:
         if block.type == "tool_use":
@@ -195,7 +230,7 @@ def build(access: Access, settings: LlmSettings, clock: Clock | None = None) -> 
     place = endpoint(access, DEFAULT_URL)
     http = create_client(settings)
     client = anthropic.AsyncAnthropic(api_key=place.key, base_url=place.url, max_retries=0, http_client=http)
-    return AnthropicModel(client, place, clock or SystemClock())
+    return AnthropicModel(client, place, clock or SystemClock(), whole_timeout(settings))
 
 
 def to_payload(request: ChatRequest) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import openai
 from atom.kit.clock import Clock, SystemClock
 from atom.llm.access import Access
 from atom.llm.adapters.openai import OpenAIModel
-from atom.llm.adapters.wire import create_client, endpoint
+from atom.llm.adapters.wire import create_client, endpoint, whole_timeout
 from atom.settings import LlmSettings
 
 API_VERSION = "2025-04-01-preview"
@@ -21,4 +21,4 @@ def build(access: Access, settings: LlmSettings, clock: Clock | None = None) -> 
         max_retries=0,
         http_client=create_client(settings),
     )
-    return OpenAIModel(client, place, True, clock or SystemClock(), access.provider)
+    return OpenAIModel(client, place, True, clock or SystemClock(), whole_timeout(settings), access.provider)

@@ -11,7 +11,7 @@ import openai
 from atom.kit.clock import Clock, SystemClock
 from atom.llm.access import Access
 from atom.llm.adapters.openai import OpenAIModel
-from atom.llm.adapters.wire import create_client, endpoint
+from atom.llm.adapters.wire import create_client, endpoint, whole_timeout
 from atom.llm.errors import ModelNotConfiguredError
 from atom.settings import LlmSettings
 
@@ -43,4 +43,4 @@ def build(access: Access, settings: LlmSettings, clock: Clock | None = None) -> 
             f"{access.info.label} cannot be used ({type(error).__name__}).",
             hint="Keys of IAM users need the extra: pip install 'atom-platform[bedrock]'. Is the region right?",
         ) from None
-    return OpenAIModel(client, place, False, clock or SystemClock(), access.provider)
+    return OpenAIModel(client, place, False, clock or SystemClock(), whole_timeout(settings), access.provider)

@@ -4,7 +4,6 @@ What is raised from here is raised `from None`: the SDKs' exceptions carry the r
 provider's answer, so a traceback that prints them prints the key.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -93,7 +92,7 @@ def translated(vendor: Vendor, route: Route, clock: Clock) -> Iterator[None]:
         raise _from_sdk(error, vendor, route, clock.now()) from None
     except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as error:
         raise _from_transport(error, route) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError, ReplyTooLargeError) as error:
+    except (ValueError, RecursionError, ReplyTooLargeError) as error:  # also digits and depths no parser takes
         raise malformed(route, _reason(error)) from None
 
 
@@ -123,13 +122,20 @@ def from_type(route: Route, kind: object, said: object) -> ModelError:
     return from_status(route, status, said)
 
 
+def from_body(route: Route, said: object) -> ModelError:
+    """The error for one that arrives as the body of a good answer, or as an event of a stream."""
+    kinds = [said.get("code"), said.get("type")] if isinstance(said, Mapping) else []
+    known = [kind for kind in kinds if str(kind).isdigit() or kind in STATUS_OF_TYPE]
+    return from_type(route, known[0] if known else None, said)
+
+
 def malformed(route: Route, what: str) -> MalformedReplyError:
     return MalformedReplyError(
         f"{route.provider} sent something that is not its protocol: {what}", provider=route.provider, model=route.model
     )
 
 
-def truncated(route: Route, what: str = "the stream ended without a finish reason") -> TruncatedReplyError:
+def truncated(route: Route, what: str = "it ended without a finish reason") -> TruncatedReplyError:
     return TruncatedReplyError(
         f"The reply of {route.provider} is incomplete: {what}.", provider=route.provider, model=route.model
     )
@@ -167,15 +173,12 @@ def _from_sdk(error: Exception, vendor: Vendor, route: Route, now: datetime) -> 
         return _timeout(route)
     if isinstance(error, vendor.connection):
         cause = error.__cause__
+        if isinstance(cause, ReplyTooLargeError):
+            return malformed(route, str(cause))
         return _from_transport(cause if isinstance(cause, httpx2.HTTPError) else error, route)
     if isinstance(error, vendor.validation):
         return malformed(route, "a body of another shape.")
-    body = getattr(error, "body", None)
-    if isinstance(body, Mapping):
-        kinds = [body.get("code"), body.get("type")]
-        known = [kind for kind in kinds if str(kind).isdigit() or kind in STATUS_OF_TYPE]
-        return from_type(route, known[0] if known else None, body)
-    return from_type(route, None, body or "")
+    return from_body(route, getattr(error, "body", None) or "")
 
 
 def _from_transport(error: Exception, route: Route) -> ModelError:
@@ -203,7 +206,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
         places = sorted({".".join(str(part) for part in problem["loc"]) or "event" for problem in error.errors()})
         return f"unexpected values at {', '.join(places[:5])}."
-    return "an event that is not JSON."
+    return "something that is not JSON."
 
 
 def _words(said: object) -> str:

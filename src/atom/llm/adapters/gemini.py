@@ -1,10 +1,10 @@
 """Google Gemini, through the official SDK."""
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 from google import genai
@@ -51,11 +51,29 @@ def translated_by_gemini(route: Route, clock: Clock) -> Iterator[None]:
         try:
             yield
         except errors.UnknownApiResponseError:
-            raise malformed(route, "an event that is not JSON.") from None
+            raise malformed(route, "something that is not JSON.") from None
         except errors.APIError as error:
             headers = getattr(error.response, "headers", None)
             said = error.details if isinstance(error.details, dict) else error.message
-            raise from_status(route, error.code, said, headers, clock.now()) from None
+            code = 401 if _is_key_refused(said) else error.code
+            raise from_status(route, code, said, headers, clock.now()) from None
+
+
+@contextmanager
+def of_its_shape(route: Route) -> Iterator[None]:
+    """Only around the SDK: over a reply of another shape it trips in whatever way it happens to."""
+    try:
+        yield
+    except (TypeError, AttributeError, LookupError):
+        raise malformed(route, "something of another shape.") from None
+
+
+def _is_key_refused(said: object) -> bool:
+    """An invalid key is a 400 here."""
+    error = said.get("error") if isinstance(said, Mapping) else None
+    details = error.get("details") if isinstance(error, Mapping) else None
+    infos = details if isinstance(details, list) else []
+    return any(isinstance(info, Mapping) and info.get("reason") == "API_KEY_INVALID" for info in infos)
 
 
 @dataclass(slots=True)
@@ -71,14 +89,18 @@ class GeminiModel:
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completion]:
         route = Route(Provider.GEMINI, request.model, self.endpoint.host, self.endpoint.key)
-        reading = Reading(route)
+        reading, text = Reading(route), ""
         with translated_by_gemini(route, self.clock):
-            stream = await self.client.aio.models.generate_content_stream(
-                model=request.model, contents=to_contents(request.messages), config=to_config(request)
-            )
-            async for chunk in stream:
-                yield TextDelta(reading.feed(chunk))
-        yield reading.completion()
+            if request.stream:
+                async with aclosing(self._chunks(request, route)) as chunks:
+                    async for chunk in chunks:
+                        yield TextDelta(reading.feed(chunk))
+            else:
+                text = reading.feed(await self._whole(request, route))
+        completion = reading.completion()
+        if text:
+            yield TextDelta(text)
+        yield completion
 
     async def models(self) -> list[str]:
         route = Route(Provider.GEMINI, "", self.endpoint.host, self.endpoint.key)
@@ -89,10 +111,28 @@ class GeminiModel:
     async def aclose(self) -> None:
         await self.http.aclose()
 
+    async def _chunks(self, request: ChatRequest, route: Route) -> AsyncGenerator[types.GenerateContentResponse, None]:
+        stream = await self.client.aio.models.generate_content_stream(
+            model=request.model, contents=to_contents(request.messages), config=to_config(request)
+        )
+        async with aclosing(cast("AsyncGenerator[types.GenerateContentResponse, None]", stream)) as events:
+            while True:  # bounded by the stream, and that by the bytes of a reply
+                with of_its_shape(route):
+                    event = await anext(events, None)
+                if event is None:
+                    return
+                yield event
+
+    async def _whole(self, request: ChatRequest, route: Route) -> types.GenerateContentResponse:
+        with of_its_shape(route):
+            return await self.client.aio.models.generate_content(
+                model=request.model, contents=to_contents(request.messages), config=to_config(request)
+            )
+
 
 @dataclass(slots=True)
 class Reading:
-    """Reads one stream. `feed` returns the text of a chunk, empty when it carries something else."""
+    """Reads one reply. `feed` returns the text of a chunk or a whole answer, empty when it carries something else."""
 
     route: Route
     finish: str | None = None
@@ -167,6 +207,7 @@ def to_config(request: ChatRequest) -> types.GenerateContentConfig:
         max_output_tokens=request.max_tokens,
         temperature=request.temperature,
         tools=[types.Tool(function_declarations=tools)] if tools else None,
+        automatic_continuation=False,  # what the SDK asks by itself has no bound and is in no ledger
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         response_mime_type="application/json" if schema is not None else None,
         response_json_schema=dict(schema) if schema is not None else None,

@@ -1,9 +1,12 @@
 """OpenAI and every endpoint that speaks its Chat Completions protocol, through the official SDK."""
 
-from collections.abc import AsyncIterator, Mapping
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
 from pydantic import BaseModel
@@ -11,8 +14,8 @@ from pydantic import BaseModel
 from atom.kit.clock import Clock, SystemClock
 from atom.llm.access import Access
 from atom.llm.adapters.assembly import CallDraft, ReplyDraft
-from atom.llm.adapters.faults import Route, Vendor, from_type, quoted, translated, truncated
-from atom.llm.adapters.wire import Endpoint, create_client, endpoint
+from atom.llm.adapters.faults import Route, Vendor, from_body, from_type, quoted, translated, truncated
+from atom.llm.adapters.wire import Endpoint, create_client, endpoint, whole_timeout
 from atom.llm.ports import ChatRequest, Completion, FinishReason, Message, Role, TextDelta, ToolSpec, Usage
 from atom.settings import LlmSettings, Provider
 
@@ -25,6 +28,8 @@ VENDOR = Vendor(
     connection=openai.APIConnectionError,
     validation=openai.APIResponseValidationError,
 )
+LIMIT, NEWER_LIMIT = "max_tokens", "max_completion_tokens"
+UNKNOWN_NAME = re.compile(r"unsupported|not supported|unrecogni[sz]ed|unknown|unexpected|extra|not permitted", re.I)
 FINISH = {
     "stop": FinishReason.STOP,
     "eos": FinishReason.STOP,
@@ -35,6 +40,8 @@ FINISH = {
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
 }
+
+Reply = TypeVar("Reply")
 
 
 class FunctionDelta(BaseModel):
@@ -55,8 +62,11 @@ class Delta(BaseModel):
 
 
 class Choice(BaseModel):
+    """`delta` in a stream, `message` in a whole answer."""
+
     index: int = 0
     delta: Delta | None = None
+    message: Delta | None = None
     finish_reason: str | None = None
 
 
@@ -71,7 +81,7 @@ class ReportedUsage(BaseModel):
 
 
 class Chunk(BaseModel):
-    """One event of the stream, as far as it is used. The last one has no choices and the usage."""
+    """One event of a stream or a whole answer, as far as it is used. A stream ends with one of usage and no choices."""
 
     id: str | None = None
     model: str | None = None
@@ -88,19 +98,28 @@ class OpenAIModel:
     endpoint: Endpoint
     own: bool
     clock: Clock
+    patience: httpx2.Timeout
     provider: str = Provider.OPENAI
     asks_usage: bool = True
+    other_limit: set[str] = field(default_factory=set)  # models that know the other name of the limit only
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completion]:
         route = Route(self.provider, request.model, self.endpoint.host, self.endpoint.key)
-        reading = Reading(route)
+        reading, text = Reading(route), ""
         with translated(VENDOR, route, self.clock):
-            stream = await self._open(request)
-            async with stream:
-                reading.request_id = stream.response.headers.get("x-request-id")
-                async for chunk in stream:
-                    yield TextDelta(reading.feed(chunk))
-        yield reading.completion()
+            if request.stream:
+                stream = await self._adapting(request, self._open)
+                async with stream:
+                    reading.request_id = stream.response.headers.get("x-request-id")
+                    async for chunk in stream:
+                        yield TextDelta(reading.feed(chunk))
+            else:
+                reading.request_id, body = await self._adapting(request, self._whole)
+                text = reading.whole(json.loads(body))
+        completion = reading.completion()
+        if text:
+            yield TextDelta(text)
+        yield completion
 
     async def models(self) -> list[str]:
         route = Route(self.provider, "", self.endpoint.host, self.endpoint.key)
@@ -111,17 +130,31 @@ class OpenAIModel:
     async def aclose(self) -> None:
         await self.client.close()
 
-    async def _open(self, request: ChatRequest) -> openai.AsyncStream[ChatCompletionChunk]:
-        try:
-            return await self._create(request)
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            if self.own or not self.asks_usage or "stream_options" not in str(error.body):
-                raise
-            self.asks_usage = False  # it refuses to report usage in streams: never ask this endpoint again
-            return await self._create(request)
+    async def _adapting(self, request: ChatRequest, ask: Callable[[ChatRequest], Awaitable[Reply]]) -> Reply:
+        """Asks again where the endpoint refused a name that it can do without: it is not sent there any more."""
+        for _ in range(2):
+            try:
+                return await ask(request)
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                if not self._adapt(request, str(error.body)):
+                    raise
+        return await ask(request)
 
-    async def _create(self, request: ChatRequest) -> openai.AsyncStream[ChatCompletionChunk]:
-        payload = to_payload(request, own=self.own)
+    def _adapt(self, request: ChatRequest, said: str) -> bool:
+        if "stream_options" in said and request.stream and self.asks_usage and not self.own:
+            self.asks_usage = False
+            return True
+        refused = self.limit_name(request.model) in said and UNKNOWN_NAME.search(said)
+        if refused and request.model not in self.other_limit:
+            self.other_limit.add(request.model)
+            return True
+        return False
+
+    def limit_name(self, model: str) -> str:
+        return NEWER_LIMIT if self.own is not (model in self.other_limit) else LIMIT
+
+    async def _open(self, request: ChatRequest) -> openai.AsyncStream[ChatCompletionChunk]:
+        payload = to_payload(request, limit=self.limit_name(request.model))
         if self.asks_usage:
             payload["stream_options"] = {"include_usage": True}
         stream: openai.AsyncStream[ChatCompletionChunk] = await self.client.chat.completions.create(
@@ -129,10 +162,17 @@ class OpenAIModel:
         )
         return stream
 
+    async def _whole(self, request: ChatRequest) -> tuple[str | None, bytes]:
+        """The provider's id of the request, and the body as it came."""
+        answer = await self.client.chat.completions.with_raw_response.create(
+            stream=False, timeout=self.patience, **to_payload(request, limit=self.limit_name(request.model))
+        )
+        return answer.headers.get("x-request-id"), answer.content
+
 
 @dataclass(slots=True)
 class Reading:
-    """Reads one stream. `feed` returns the text of a chunk, empty when it carries something else."""
+    """Reads one reply. `feed` returns the text of a chunk, empty when it carries something else."""
 
     route: Route
     request_id: str | None = None
@@ -150,6 +190,18 @@ class Reading:
         chunk = Chunk.model_validate(payload)
         if chunk.object == "error" and isinstance(payload, Mapping):  # how vLLM reports a failure inside a stream
             raise from_type(self.route, payload.get("code"), payload)
+        return self._take(chunk)
+
+    def whole(self, payload: object) -> str:
+        """A reply that came at once: its text."""
+        if isinstance(payload, Mapping) and payload.get("error"):  # how some gateways report a failure behind them
+            raise from_body(self.route, payload["error"])
+        answer = Chunk.model_validate(payload)
+        for choice in answer.choices or ():
+            choice.delta = _numbered(choice.message or Delta())
+        return self._take(answer)
+
+    def _take(self, chunk: Chunk) -> str:
         self.model = chunk.model or self.model
         self.request_id = self.request_id or chunk.id
         if chunk.usage is not None:
@@ -212,15 +264,15 @@ def build(access: Access, settings: LlmSettings, clock: Clock | None = None) -> 
         api_key=place.key, base_url=place.url, max_retries=0, http_client=create_client(settings)
     )
     own = any(place.host == host or (host.startswith(".") and place.host.endswith(host)) for host in OWN_HOSTS)
-    return OpenAIModel(client, place, own, clock or SystemClock(), access.provider)
+    return OpenAIModel(client, place, own, clock or SystemClock(), whole_timeout(settings), access.provider)
 
 
-def to_payload(request: ChatRequest, *, own: bool) -> dict[str, Any]:
-    """The body of the call. Compatible endpoints know `max_tokens`; OpenAI's newer models only the new name."""
+def to_payload(request: ChatRequest, *, limit: str) -> dict[str, Any]:
+    """The body of the call. `limit`: most endpoints know `max_tokens`; OpenAI's newer models the new name only."""
     payload: dict[str, Any] = {
         "model": request.model,
         "messages": [_message(message) for message in request.messages],
-        "max_completion_tokens" if own else "max_tokens": request.max_tokens,
+        limit: request.max_tokens,
     }
     if request.tools:
         payload["tools"] = [_tool(tool) for tool in request.tools]
@@ -234,6 +286,12 @@ def to_payload(request: ChatRequest, *, own: bool) -> dict[str, Any]:
         }
         payload["response_format"] = {"type": "json_schema", "json_schema": schema}
     return payload
+
+
+def _numbered(message: Delta) -> Delta:
+    """In a whole answer each entry is a call of its own, whatever it says about itself."""
+    calls = [call.model_copy(update={"index": place}) for place, call in enumerate(message.tool_calls or ())]
+    return message.model_copy(update={"tool_calls": calls})
 
 
 def is_strict(schema: object) -> bool:

@@ -1,8 +1,9 @@
-"""The HTTP client both SDKs are given: no redirects, bounded bytes, bounded waits."""
+"""The HTTP client the SDKs are given: no redirects, bounded bytes, bounded waits."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import httpx  # noqa: F401 - one SDK needs it, the others look for it in sys.modules in every call: never half loaded
 import httpx2
 
 from atom.llm.access import Access
@@ -37,6 +38,11 @@ class BoundedStream(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self.stream.aclose()
+
+
+def whole_timeout(settings: LlmSettings) -> httpx2.Timeout:
+    """Of a call whose answer comes whole: silent until then. The exact deadline is kept one layer above."""
+    return httpx2.Timeout(settings.timeout, connect=min(CONNECT_SECONDS, settings.timeout))
 
 
 def create_client(settings: LlmSettings) -> httpx2.AsyncClient:

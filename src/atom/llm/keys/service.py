@@ -31,6 +31,7 @@ KEYED = (
     Provider.OPENAI, Provider.ANTHROPIC, Provider.GEMINI, Provider.AZURE, Provider.BEDROCK, Provider.COMPATIBLE,
 )  # fmt: skip
 URL_NEEDED = frozenset({Provider.AZURE, Provider.COMPATIBLE})
+SWITCHES = {"streaming": ("on", "off")}  # of every provider
 OPTIONS = {Provider.AZURE: frozenset({"api_version"}), Provider.BEDROCK: frozenset({"region"})}
 OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_SECRET = 4096
@@ -248,16 +249,24 @@ def _check_new(new: NewKey) -> None:
 
 def _check_options(new: NewKey) -> None:
     """A value may become a part of the address: the secret must not be sent to another host for it."""
-    unknown = set(new.options) - OPTIONS.get(new.provider, frozenset())
+    allowed = OPTIONS.get(new.provider, frozenset()) | SWITCHES.keys()
+    unknown = set(new.options) - allowed
     if unknown:
-        allowed = ", ".join(sorted(OPTIONS.get(new.provider, ()))) or "none"
         raise KeyInvalidError(
-            f"options: {new.provider} has no {min(unknown)[:40]!r}.", hint=f"It has: {allowed}.", field="options"
+            f"options: {new.provider} has no {min(unknown)[:40]!r}.",
+            hint=f"It has: {', '.join(sorted(allowed))}.",
+            field="options",
         )
     for name, value in new.options.items():
         if not OPTION.fullmatch(value):
             raise KeyInvalidError(
                 f"options: the value of {name} is not letters, digits, '.', '_' and '-'.", field="options"
+            )
+    for name, values in SWITCHES.items():
+        given = new.options.get(name, values[0])
+        if given not in values:
+            raise KeyInvalidError(
+                f"options: {name} cannot be {given[:40]!r}.", hint=f"It is {' or '.join(values)}.", field="options"
             )
 
 
