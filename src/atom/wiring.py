@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import URL
@@ -31,11 +32,12 @@ from atom.infra.db import Sessions, create_engine, create_sessions
 from atom.infra.metrics import DatabaseMetrics, PoolCollector, create_registry
 from atom.infra.outage import Outage, database_outage
 from atom.kit.clock import SystemClock
+from atom.llm.adapters import local_weights
 from atom.llm.directory import CHANNEL as MODELS_CHANNEL
 from atom.llm.keys.rotation import ROTATE_JOB, rotate_handler
 from atom.llm.layer import Base, ModelLayer, build_models
 from atom.llm.service import Factory
-from atom.ops.checks import PROBE_POOL, standard_checks, vault_check
+from atom.ops.checks import PROBE_POOL, llm_check, standard_checks, vault_check
 from atom.ops.health import HealthService
 from atom.retrieval.workspace import WorkspaceSearch, workspace_search
 from atom.runs.adapters.bucket_workspaces import bucket_workspaces
@@ -149,14 +151,9 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         INDEX_JOB: index_handler(search, workspaces),
         ROTATE_JOB: rotate_handler(base.sessions, layer.keys),
     }
-    health = HealthService(
-        standard_checks(base.probes, base.outage, settings.redis, llm.choose, vault_check(base.sessions, layer.vault)),
-        __version__,
-        base.clock,
-    )
     parts = Parts(
         base, guard, identity, agents, work.runs, work.control, approvals, HaltService(base.outbox), jobs, workspaces,
-        layer, work.patience, tools, search, hub, health,
+        layer, work.patience, tools, search, hub, _health(settings, base, layer),
     )  # fmt: skip
     return Atom(
         settings=settings,
@@ -173,6 +170,13 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
             (approvals.expire_due, work.patience.wake_due, layer.budgets.expire),
         ),
     )
+
+
+def _health(settings: Settings, base: Foundation, layer: ModelLayer) -> HealthService:
+    local = partial(local_weights.missing, settings.llm.local.model_path)
+    llm, vault = llm_check(layer.llm.choose, local), vault_check(base.sessions, layer.vault)
+    checks = standard_checks(base.probes, base.outage, settings.redis, llm, vault)
+    return HealthService(checks, __version__, base.clock)
 
 
 @dataclass(frozen=True, slots=True)
