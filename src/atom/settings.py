@@ -125,6 +125,27 @@ class Provider(StrEnum):
     SCRIPTED = "scripted"
 
 
+class TracingSettings(Group):
+    enabled: bool = Field(
+        default=False,
+        description="Export spans of runs, model calls and tool calls to an OpenTelemetry collector (OTLP over HTTP). "
+        "Needs the extra otel.",
+    )
+    endpoint: str = Field(
+        default="http://localhost:4318",
+        pattern=r"^https?://\S+$",
+        description="The collector's address; /v1/traces is added to it.",
+    )
+    headers: SecretStr | None = Field(
+        default=None, description="Headers the collector asks for, comma-separated, each name=value."
+    )
+    content: bool = Field(
+        default=False,
+        description="Also export the texts: instructions, prompts, answers, arguments and results of tools. They leave "
+        "this deployment then, with whatever people wrote into them.",
+    )
+
+
 class LocalModelSettings(Group):
     model_path: Path | None = Field(
         default=None,
@@ -289,6 +310,7 @@ class Settings(Group):
     redis: RedisSettings = RedisSettings()
     web: WebSettings = WebSettings()
     logging: LoggingSettings = LoggingSettings()
+    tracing: TracingSettings = TracingSettings()
     llm: LlmSettings = LlmSettings()
     vault: VaultSettings = VaultSettings()
     runs: RunSettings = RunSettings()

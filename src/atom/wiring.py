@@ -1,5 +1,6 @@
 """The composition root: settings become engines, ports and services, once per process."""
 
+import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ from atom.infra.database_url import libpq
 from atom.infra.db import Sessions, create_engine, create_sessions
 from atom.infra.metrics import DatabaseMetrics, PoolCollector, create_registry
 from atom.infra.outage import Outage, database_outage
+from atom.infra.trace import Tracer, open_tracer
 from atom.kit.clock import SystemClock
 from atom.llm.adapters import local_weights
 from atom.llm.directory import CHANNEL as MODELS_CHANNEL
@@ -75,6 +77,7 @@ class Foundation:
     stamped: Signal
     doorbell: ProcrastinateDoorbell
     clock: SystemClock
+    tracer: Tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ class Atom:
         await self.parts.search.aclose()
         for engine in (self.parts.base.engine, self.parts.base.probes):
             await engine.dispose()
+        await asyncio.to_thread(self.parts.base.tracer.close)
 
 
 def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider, Factory] | None = None) -> Atom:
@@ -124,7 +128,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     `models` replaces the providers' adapters, for tests and drills.
     """
     base = _foundation(settings, url, direct)
-    stands_on = Base(base.sessions, base.outbox, base.clock, base.registry, settings.home)
+    stands_on = Base(base.sessions, base.outbox, base.clock, base.registry, settings.home, base.tracer)
     layer = build_models(stands_on, settings.llm, settings.vault, settings.redis, models)
     llm = layer.llm
     identity = IdentityService(base.outbox, base.clock)
@@ -223,6 +227,7 @@ def _running(settings: Settings, base: Foundation, using: Using) -> Running:
         llm=settings.llm,
         metrics=run_metrics(base.registry),
         control=local,
+        tracer=base.tracer,
         accounts=Accounts(
             base.sessions, using.layer.ledger, using.layer.budgets, lambda: using.layer.directory.config.budgets
         ),
@@ -275,4 +280,5 @@ def _foundation(settings: Settings, url: URL, direct: URL) -> Foundation:
         stamped=stamped,
         doorbell=ProcrastinateDoorbell(libpq(direct), settings.web.drain_seconds),
         clock=SystemClock(),
+        tracer=open_tracer(settings.tracing, __version__),
     )

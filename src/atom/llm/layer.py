@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from atom.events.service import Outbox
 from atom.infra.db import Sessions
+from atom.infra.trace import Tracer
 from atom.kit.clock import Clock
 from atom.llm.budgets.service import BudgetService
 from atom.llm.cache import NoCache, ResponseCache
@@ -42,6 +43,7 @@ class Base:
     clock: Clock
     registry: CollectorRegistry
     home: Path
+    tracer: Tracer
 
 
 def build_models(
@@ -64,6 +66,7 @@ def build_models(
         directory,
         load_catalogue(llm.catalogue_path),
         _cache(llm, redis, base.clock),
+        tracer=base.tracer,
     )
     return ModelLayer(service, safe, keys, budgets, LedgerService(budgets), directory)
 

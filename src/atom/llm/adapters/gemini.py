@@ -69,6 +69,10 @@ class GeminiModel:
     def provider(self) -> str:
         return Provider.GEMINI
 
+    @property
+    def url(self) -> str:
+        return self.endpoint.url
+
     async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completion]:
         route = Route(Provider.GEMINI, request.model, self.endpoint.host, self.endpoint.key)
         reading = Reading(route)

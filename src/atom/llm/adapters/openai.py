@@ -91,6 +91,10 @@ class OpenAIModel:
     provider: str = Provider.OPENAI
     asks_usage: bool = True
 
+    @property
+    def url(self) -> str:
+        return self.endpoint.url
+
     async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completion]:
         route = Route(self.provider, request.model, self.endpoint.host, self.endpoint.key)
         reading = Reading(route)
