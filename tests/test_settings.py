@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from atom.settings import GROUPS, PLAIN, Provider, SettingsError, load, origins, variable_name
+from atom.settings import FIELDS, PLAIN, Provider, SettingsError, load, origins, variable_name
 
 CANARY = "hunter2Canary9XyZ"
 URL = f"postgresql://atom:{CANARY}@db/atom"
-EVERY = [(group, name) for group, model in GROUPS.items() for name in model.model_fields]
+EVERY = [(group, name) for group, name in FIELDS if group]
 
 
 def said(error: BaseException) -> str:
@@ -69,6 +69,26 @@ def test_plain_name_means_the_same_setting_as_the_long_one(plain: str, place: tu
     short, long = load({plain: text}), load({variable_name(*place): text})
     assert short == long
     assert short != load({"ATOM_HOME": "/elsewhere"})
+
+
+def test_a_group_inside_a_group_is_set_by_all_names_on_the_way() -> None:
+    environ = {"ATOM_LLM__LOCAL__MODEL_PATH": "~/m.gguf", "ATOM_LLM__LOCAL__THREADS": "3", "ATOM_LLM__ATTEMPTS": "2"}
+    settings = load(environ)
+    assert settings.llm.local.model_path == Path("~/m.gguf").expanduser()
+    assert (settings.llm.local.threads, settings.llm.local.context_tokens, settings.llm.attempts) == (3, 8192, 2)
+    rows = {row.name: (row.value, row.source) for row in origins(settings, environ)}
+    assert rows["ATOM_LLM__LOCAL__THREADS"] == ("3", "ATOM_LLM__LOCAL__THREADS")
+    assert rows["ATOM_LLM__LOCAL__CONTEXT_TOKENS"] == ("8192", "default")
+    assert "ATOM_LLM__LOCAL" not in rows
+    assert load({}, **{"llm.local": {"threads": 4}}).llm.local.threads == 4
+
+
+@pytest.mark.parametrize(
+    "variable", ["ATOM_LLM__LOCAL", "ATOM_LLM__LOCAL__", "ATOM_LOCAL__THREADS", "ATOM_LLM__LOCAL__X__THREADS"]
+)
+def test_a_group_itself_and_half_a_way_are_no_settings(variable: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable} is not a setting of Atom"):
+        load({variable: "1"})
 
 
 def test_both_names_with_one_value_agree_and_with_two_are_refused() -> None:

@@ -48,9 +48,7 @@ def stale(root: Path, pages: dict[str, str]) -> list[str]:
 
 
 def variables() -> set[str]:
-    return set(settings.PLAIN) | {
-        settings.variable_name(g, n) for g, m in settings.GROUPS.items() for n in m.model_fields
-    }
+    return set(settings.PLAIN) | {settings.variable_name(*place) for place in settings.FIELDS}
 
 
 def command_line() -> Command:
@@ -81,14 +79,9 @@ def settings_page() -> str:
         "Atom reads its settings from the environment, once, at start. An unknown `ATOM_` name stops the start.",
         "`atom config show` prints the effective values with their source.", "",
     ]  # fmt: skip
-    groups: list[tuple[str, type[settings.Group]]] = [("", settings.Settings), *settings.GROUPS.items()]
-    for group, model in groups:
+    for group in ("", *settings.GROUPS):
         lines += [f"## {group or 'general'}", "", "| setting | default | values | meaning |", "|---|---|---|---|"]
-        lines += [
-            _row(group, name, field)
-            for name, field in model.model_fields.items()
-            if group or name not in settings.GROUPS
-        ]
+        lines += [_row(group, name, field) for (of, name), field in settings.FIELDS.items() if of == group]
         lines.append("")
     return "\n".join(lines)
 

@@ -1,7 +1,8 @@
 """Every setting of Atom, and the only place that reads the environment.
 
-A setting is `ATOM_<GROUP>__<NAME>`; the plain names that the troubleshooting guide uses (`DATABASE_URL`, ...) mean the
-same settings. Settings are frozen, built once in `main` and passed down.
+A setting is `ATOM_<GROUP>__<NAME>`, in a group inside a group `ATOM_<GROUP>__<GROUP>__<NAME>`; the plain names that the
+troubleshooting guide uses (`DATABASE_URL`, ...) mean the same settings. Settings are frozen, built once in `main` and
+passed down.
 """
 
 import difflib
@@ -10,11 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
 from atom.errors import InvalidError
 from atom.kit.redact import redact
@@ -128,6 +131,41 @@ class Provider(StrEnum):
     SCRIPTED = "scripted"
 
 
+class TracingSettings(Group):
+    enabled: bool = Field(
+        default=False,
+        description="Export spans of runs, model calls and tool calls to an OpenTelemetry collector (OTLP over HTTP). "
+        "Needs the extra otel.",
+    )
+    endpoint: str = Field(
+        default="http://localhost:4318",
+        pattern=r"^https?://\S+$",
+        description="The collector's address; /v1/traces is added to it.",
+    )
+    headers: SecretStr | None = Field(
+        default=None, description="Headers the collector asks for, comma-separated, each name=value."
+    )
+    content: bool = Field(
+        default=False,
+        description="Also export the texts: instructions, prompts, answers, arguments and results of tools. They leave "
+        "this deployment then, with whatever people wrote into them.",
+    )
+
+
+class LocalModelSettings(Group):
+    model_path: Path | None = Field(
+        default=None,
+        description="GGUF file of a chat model that the provider local runs. Unset: the built-in demo model. Changing "
+        "the file takes a restart.",
+    )
+    context_tokens: int = Field(
+        default=8192, ge=512, le=1_048_576, description="Tokens that model sees at once; more of them take more memory."
+    )
+    threads: int | None = Field(
+        default=None, ge=1, le=512, description="Threads that model computes with. Unset: one for every two CPUs."
+    )
+
+
 class LlmSettings(Group):
     provider: Provider | None = Field(
         default=None, description="Which provider is asked first. Unset: the first one with a key, else local."
@@ -192,6 +230,7 @@ class LlmSettings(Group):
     catalogue_path: Path | None = Field(
         default=None, description="JSON file with context sizes and prices of models, over what ships."
     )
+    local: LocalModelSettings = LocalModelSettings()
 
 
 class VaultSettings(Group):
@@ -282,6 +321,7 @@ class Settings(Group):
     redis: RedisSettings = RedisSettings()
     web: WebSettings = WebSettings()
     logging: LoggingSettings = LoggingSettings()
+    tracing: TracingSettings = TracingSettings()
     llm: LlmSettings = LlmSettings()
     vault: VaultSettings = VaultSettings()
     runs: RunSettings = RunSettings()
@@ -309,10 +349,25 @@ SERVICE_LINK = re.compile(
     r"ATOM(_[A-Z0-9]+)*_(SERVICE_HOST=.*|SERVICE_PORT(_[A-Z0-9_]+)?=.*|PORT_\d+_(TCP|UDP|SCTP)(_[A-Z]+)?=.*"
     r"|PORT=(tcp|udp|sctp)://.+)"
 )
-GROUPS: dict[str, type[Group]] = {
-    name: field.annotation
-    for name, field in Settings.model_fields.items()
-    if isinstance(field.annotation, type) and issubclass(field.annotation, Group)
+
+
+def _groups(model: type[Group], name: str = "") -> dict[str, type[Group]]:
+    """Every group below this one by its name: `llm`, `llm.local`."""
+    found: dict[str, type[Group]] = {}
+    for part, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Group):
+            inner = f"{name}.{part}" if name else part
+            found |= {inner: field.annotation} | _groups(field.annotation, inner)
+    return found
+
+
+GROUPS = _groups(Settings)
+MODELS: dict[str, type[Group]] = {"": Settings, **GROUPS}
+FIELDS: dict[tuple[str, str], FieldInfo] = {  # every setting by its group and name; those of no group come first
+    (group, name): field
+    for group, model in MODELS.items()
+    for name, field in model.model_fields.items()
+    if (f"{group}.{name}" if group else name) not in GROUPS
 }
 
 
@@ -335,7 +390,7 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Mapping[str, Any
     """Settings from the environment; `overrides` (group -> values, from the command line) win. Raises SettingsError."""
     values, sources = _collect(os.environ if environ is None else environ)
     for group, changes in overrides.items():
-        values.setdefault(group, {}).update(changes)
+        _part(values, group).update(changes)
     values.setdefault("home", default_home())
     try:
         settings = Settings.model_validate(values)
@@ -349,20 +404,15 @@ def origins(settings: Settings, environ: Mapping[str, str] | None = None) -> lis
     """Every effective setting with its source, secrets masked."""
     _, sources = _collect(os.environ if environ is None else environ)
     rows = []
-    models: list[tuple[str, type[Group]]] = [("", Settings), *GROUPS.items()]
-    for group, model in models:
-        part = getattr(settings, group) if group else settings
-        for name, field in model.model_fields.items():
-            if not group and name in GROUPS:
-                continue
-            variable = variable_name(group, name)
-            shown = _shown(getattr(part, name))
-            rows.append(Origin(variable, shown, sources.get((group, name), "default"), field.description or ""))
+    for (group, name), field in FIELDS.items():
+        part = reduce(getattr, group.split("."), settings) if group else settings
+        source = sources.get((group, name), "default")
+        rows.append(Origin(variable_name(group, name), _shown(getattr(part, name)), source, field.description or ""))
     return rows
 
 
 def variable_name(group: str, name: str) -> str:
-    return f"ATOM_{group.upper()}__{name.upper()}" if group else f"ATOM_{name.upper()}"
+    return "ATOM_" + "__".join([*group.split("."), name] if group else [name]).upper()
 
 
 def _shown(value: object) -> str:
@@ -383,28 +433,28 @@ def _collect(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[tuple[str
             continue
         group, name = place
         if place in sources:
-            if _get(values, place) != text:
+            if _part(values, group)[name] != text:
                 raise SettingsError(
                     f"{variable} and {sources[place]} are both set and differ.", hint="Set one of them."
                 )
             continue
-        (values.setdefault(group, {}) if group else values)[name] = text
+        _part(values, group)[name] = text
         sources[place] = variable
     return values, sources
 
 
-def _get(values: dict[str, Any], place: tuple[str, str]) -> object:
-    group, name = place
-    return values[group][name] if group else values[name]
+def _part(values: dict[str, Any], group: str) -> dict[str, Any]:
+    """The values of a group, for changing them."""
+    return reduce(lambda inner, name: inner.setdefault(name, {}), group.split(".") if group else [], values)
 
 
 def _place(variable: str, text: str) -> tuple[str, str] | None:
     if not variable.startswith("ATOM_") or SERVICE_LINK.fullmatch(f"{variable}={text}"):
         return None
-    group, separator, name = variable.removeprefix("ATOM_").lower().partition("__")
-    if separator and group in GROUPS and name in GROUPS[group].model_fields:
-        return group, name
-    known = [variable_name(g, n) for g, m in GROUPS.items() for n in m.model_fields] + list(PLAIN)
+    *groups, name = variable.removeprefix("ATOM_").lower().split("__")
+    if groups and (".".join(groups), name) in FIELDS:
+        return ".".join(groups), name
+    known = [variable_name(*place) for place in FIELDS if place[0]] + list(PLAIN)
     near = difflib.get_close_matches(variable, known, n=1)
     hint = f"Did you mean {near[0]}?" if near else "`atom config show` lists the settings."
     raise SettingsError(f"{variable} is not a setting of Atom.", hint=hint, field=variable)
@@ -414,6 +464,9 @@ def _explain(error: ValidationError, sources: Mapping[tuple[str, str], str]) -> 
     lines = []
     for problem in error.errors(include_input=False, include_url=False, include_context=False):
         path = [str(part) for part in problem["loc"]]
-        group, name = (path[0], path[1]) if path[0] in GROUPS and len(path) > 1 else ("", path[0])
+        group, name = next(
+            ((head, path[cut]) for cut in range(len(path) - 1, 0, -1) if (head := ".".join(path[:cut])) in GROUPS),
+            ("", path[0]),
+        )
         lines.append(f"{sources.get((group, name)) or variable_name(group, name)}: {problem['msg']}.")
     return " ".join(lines)

@@ -1,9 +1,11 @@
 """The composition root: settings become engines, ports and services, once per process."""
 
+import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import URL
@@ -31,12 +33,14 @@ from atom.infra.database_url import libpq
 from atom.infra.db import Sessions, create_engine, create_sessions
 from atom.infra.metrics import DatabaseMetrics, PoolCollector, create_registry
 from atom.infra.outage import Outage, database_outage
+from atom.infra.trace import Tracer, open_tracer
 from atom.kit.clock import SystemClock
+from atom.llm.adapters import local_weights
 from atom.llm.directory import CHANNEL as MODELS_CHANNEL
 from atom.llm.keys.rotation import ROTATE_JOB, rotate_handler
 from atom.llm.layer import Base, ModelLayer, build_models
 from atom.llm.service import Factory
-from atom.ops.checks import PROBE_POOL, standard_checks
+from atom.ops.checks import PROBE_POOL, llm_check, standard_checks
 from atom.ops.health import HealthService
 from atom.ops.vault_check import vault_check
 from atom.retrieval.workspace import WorkspaceSearch, workspace_search
@@ -76,6 +80,7 @@ class Foundation:
     stamped: Signal
     doorbell: ProcrastinateDoorbell
     clock: SystemClock
+    tracer: Tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,7 @@ class Atom:
         await self.parts.search.aclose()
         for engine in (self.parts.base.engine, self.parts.base.probes):
             await engine.dispose()
+        await asyncio.to_thread(self.parts.base.tracer.close)
 
 
 def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider, Factory] | None = None) -> Atom:
@@ -125,7 +131,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     `models` replaces the providers' adapters, for tests and drills.
     """
     base = _foundation(settings, url, direct)
-    stands_on = Base(base.sessions, base.outbox, base.clock, base.registry, settings.home, AgentNames())
+    stands_on = Base(base.sessions, base.outbox, base.clock, base.registry, settings.home, AgentNames(), base.tracer)
     layer = build_models(stands_on, settings.llm, settings.vault, settings.redis, models)
     llm = layer.llm
     identity = IdentityService(base.outbox, base.clock)
@@ -152,14 +158,9 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         INDEX_JOB: index_handler(search, workspaces),
         ROTATE_JOB: rotate_handler(base.sessions, layer.keys),
     }
-    health = HealthService(
-        standard_checks(base.probes, base.outage, settings.redis, llm.choose, vault_check(base.sessions, layer.vault)),
-        __version__,
-        base.clock,
-    )
     parts = Parts(
         base, guard, identity, agents, work.runs, work.control, approvals, HaltService(base.outbox), jobs, workspaces,
-        layer, work.patience, tools, search, hub, health,
+        layer, work.patience, tools, search, hub, _health(settings, base, layer),
     )  # fmt: skip
     return Atom(
         settings=settings,
@@ -176,6 +177,13 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
             (approvals.expire_due, work.patience.wake_due, layer.budgets.expire),
         ),
     )
+
+
+def _health(settings: Settings, base: Foundation, layer: ModelLayer) -> HealthService:
+    local = partial(local_weights.missing, settings.llm.local.model_path)
+    llm, vault = llm_check(layer.llm.choose, local), vault_check(base.sessions, layer.vault)
+    checks = standard_checks(base.probes, base.outage, settings.redis, llm, vault)
+    return HealthService(checks, __version__, base.clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +232,7 @@ def _running(settings: Settings, base: Foundation, using: Using) -> Running:
         metrics=run_metrics(base.registry),
         control=local,
         halts=halts,
+        tracer=base.tracer,
         accounts=Accounts(base.sessions, using.layer.ledger, using.layer.budgets, lambda: using.layer.directory.config),
     )
     runs = RunService(
@@ -274,4 +283,5 @@ def _foundation(settings: Settings, url: URL, direct: URL) -> Foundation:
         stamped=stamped,
         doorbell=ProcrastinateDoorbell(libpq(direct), settings.web.drain_seconds),
         clock=SystemClock(),
+        tracer=open_tracer(settings.tracing, __version__),
     )

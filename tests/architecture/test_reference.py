@@ -17,15 +17,13 @@ def test_every_setting_stands_in_the_reference_with_its_bounds() -> None:
     page = reference.settings_page()
     assert all(f"`{name}`" in page for name in reference.variables())
     assert "| `ATOM_DATABASE__POOL_SIZE` | `20` | whole number, >= 1, <= 500 |" in page
+    assert "## llm.local" in page
+    assert "| `ATOM_LLM__LOCAL__MODEL_PATH` | unset | path |" in page
     assert "| `ATOM_LLM__PROVIDER` or `LLM_PROVIDER` | unset | openai, anthropic, gemini, azure, " in page
 
 
 def test_every_setting_says_what_it_means() -> None:
-    models: list[type[settings.Group]] = [settings.Settings, *settings.GROUPS.values()]
-    fields = {
-        f"{m.__name__}.{name}": f for m in models for name, f in m.model_fields.items() if name not in settings.GROUPS
-    }
-    assert [name for name, field in fields.items() if not field.description] == []
+    assert [place for place, field in settings.FIELDS.items() if not field.description] == []
 
 
 def test_the_api_page_names_method_permission_answers_and_meaning() -> None:

@@ -11,7 +11,8 @@ from pydantic import SecretStr
 
 from atom.llm.choice import LOCAL_MODEL, SCRIPTED_MODEL, Choice, choose, configured
 from atom.llm.errors import ModelNotConfiguredError
-from atom.settings import LlmSettings, Provider
+from atom.llm.notes import LOCAL_NOTE, SCRIPTED_NOTE, note_for
+from atom.settings import LlmSettings, LocalModelSettings, Provider
 
 OPENAI = {"openai_api_key": SecretStr("sk-secret-one"), "openai_model": "gpt-x"}
 ANTHROPIC = {"anthropic_api_key": SecretStr("sk-secret-two"), "anthropic_model": "claude-x"}
@@ -41,6 +42,10 @@ SCRIPT = {"scripted_path": Path("script.json")}
         (OPENAI | ANTHROPIC, "anthropic/c:1", "anthropic/c:1", "the model anthropic/c:1 is asked for"),
         (OPENAI, "openai/org/llama-3@q4", "openai/org/llama-3@q4", "the model openai/org/llama-3@q4 is asked for"),
         (OPENAI, "local", f"local/{LOCAL_MODEL}", "the model local is asked for"),
+        ({"local": {"model_path": Path("/m/Qwen3-4B.Q4_K_M.gguf")}}, None, "local/Qwen3-4B.Q4_K_M", "no key is set"),
+        (OPENAI | {"local": {"model_path": Path("q.gguf")}}, "local/q", "local/q", "the model local/q is asked for"),
+        ({"local": {"model_path": Path("/m/a b/c (1).gguf")}}, "local", "local/c--1-", "the model local is asked for"),
+        ({"local": {"model_path": Path("/m/.gguf")}}, None, "local/model.gguf", "no key is set"),
         (OPENAI, f"local/{LOCAL_MODEL}", f"local/{LOCAL_MODEL}", f"the model local/{LOCAL_MODEL} is asked for"),
     ],
 )
@@ -65,6 +70,7 @@ def test_choice(values: dict[str, Any], wanted: str | None, name: str, reason: s
         (OPENAI, "gpt 5", "is not the name of a model"),
         (OPENAI, "x" * 300, "is not the name of a model"),
         ({}, "gpt-5", f"The local provider has one model, {LOCAL_MODEL}"),
+        ({"local": {"model_path": Path("/m/q.gguf")}}, f"local/{LOCAL_MODEL}", "The local provider has one model, q;"),
         ({}, "local/gpt-5", f"The local provider has one model, {LOCAL_MODEL}"),
     ],
 )
@@ -82,6 +88,13 @@ def test_any_text_is_a_choice_or_a_clear_error(wanted: str) -> None:
         choice = choose(LlmSettings(**OPENAI), wanted)  # type: ignore[arg-type]
         assert isinstance(choice, Choice)
         assert choice.provider is not Provider.SCRIPTED
+
+
+def test_only_the_demo_model_comes_with_the_word_on_its_limits() -> None:
+    own = LlmSettings(local=LocalModelSettings(model_path=Path("/m/smollm2-135m-instruct.gguf")))
+    assert note_for(Provider.LOCAL, LlmSettings()) == LOCAL_NOTE
+    assert note_for(Provider.LOCAL, own) is None
+    assert note_for(Provider.SCRIPTED, own) == SCRIPTED_NOTE
 
 
 def test_configured_providers() -> None:

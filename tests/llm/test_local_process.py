@@ -17,9 +17,9 @@ import pytest_asyncio
 from atom.llm.adapters import local_weights
 from atom.llm.adapters.local_process import MAX_WAITING, Deadlines, LocalProcess
 from atom.llm.errors import (
-    MalformedReplyError,
     ModelNotConfiguredError,
     ModelRateLimitedError,
+    ModelRequestError,
     ModelTimeoutError,
     ModelUnavailableError,
 )
@@ -140,7 +140,7 @@ class TestWithTheModel:
         assert len(answers) + len(refused) == len(results)
 
     async def test_a_prompt_over_the_context_is_refused_and_the_child_lives(self, process: LocalProcess) -> None:
-        with pytest.raises(MalformedReplyError, match="context"):
+        with pytest.raises(ModelRequestError, match="context"):
             await text(process, {**COUNT, "prompt": "word " * 5_000})
         pid = process.pid
         assert await text(process, COUNT)

@@ -109,7 +109,7 @@ class Start:
         self.out.fields(rows)
         if found.new_token:
             self.out.line(f"\nYour admin token, shown this once: {found.new_token}")
-        note = note_for(chosen.provider)
+        note = note_for(chosen.provider, self.settings.llm)
         if note and not self.demo:  # the run of the demonstration says it
             self.out.line(f"\n{note}")
 

@@ -24,7 +24,8 @@ MOST_ITEMS = 100
 DEPTH = 4
 QUIET = ("httpx2", "httpcore2", "openai", "anthropic", "procrastinate", "alembic", "uvicorn.access")
 UVICORN = ("uvicorn", "uvicorn.error", "uvicorn.access")
-SILENT = ("psycopg", "psycopg.pool")  # they tell each failed attempt, with host and user; Atom tells the outage
+# They tell each failed attempt, psycopg with host and user; Atom tells the outage.
+SILENT = ("psycopg", "psycopg.pool", "opentelemetry")
 SERVICES = {
     "sqlalchemy": "database",
     "psycopg": "database",

@@ -29,7 +29,7 @@ def routes(llm: LlmService, guard: Guard) -> APIRouter:
             provider=chosen.provider,
             model=chosen.model,
             reason=chosen.reason,
-            note=note_for(chosen.provider),
+            note=note_for(chosen.provider, llm.settings),
             configured=[provider.value for provider in configured(llm.settings, config.keys)],
         )
 

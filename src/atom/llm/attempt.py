@@ -2,13 +2,14 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
 
+from atom.infra.trace import NO_TRACER, Tracer
 from atom.kit.clock import Clock
 from atom.kit.ids import new_id
 from atom.llm.calls import AttemptRecord, CallHooks, CompletedCall
@@ -25,6 +26,7 @@ from atom.llm.errors import (
 from atom.llm.metrics import ABORTED, ANSWERED, LlmMetrics
 from atom.llm.ports import ChatModel, ChatRequest, Completion, TextDelta, Usage
 from atom.llm.routes import Route
+from atom.llm.spans import chat_span, note_reply
 from atom.settings import LlmSettings
 
 # With initial values, not .bind(): that would freeze whatever logging is set up when this module is imported.
@@ -51,12 +53,21 @@ class Attempt:
     number: int
     began: float  # of the first attempt
     reservation: UUID | None = None
+    tracer: Tracer = NO_TRACER
+    labels: Mapping[str, str] = field(default_factory=dict)
     started: float = 0.0
     first_byte: float | None = None
     first_token: float | None = None
     chars: int = 0
 
     async def run(self) -> CompletedCall:
+        traced = chat_span(self.tracer, self.model, route=self.route, request=self.request, labels=self.labels)
+        with traced as span:
+            done = await self._run()
+            note_reply(self.tracer, span, done.completion, self.first_byte)
+            return done
+
+    async def _run(self) -> CompletedCall:
         self.started = self._now()
         failure: ModelError | None = None
         completion: Completion | None = None

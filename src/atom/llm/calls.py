@@ -1,5 +1,6 @@
 """One call of a model as its caller sees it: on whose behalf, what may stop it, and what every attempt came to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
@@ -76,11 +77,12 @@ class NoHooks:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`requester` is the actor the call is made for: keys with an owner are that owner's. `span`: for traces."""
+    """`requester` is the actor the call is made for: keys with an owner are that owner's. `labels`: for its spans."""
 
     requester: str | None = None
     hooks: CallHooks = field(default_factory=NoHooks)
     use_cache: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

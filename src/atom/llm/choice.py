@@ -11,6 +11,8 @@ from atom.settings import LlmSettings, Provider
 LOCAL_MODEL = "smollm2-135m-instruct"
 SCRIPTED_MODEL = "scripted"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
+NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._:@+-]")
+MAX_FILE_NAME = 150
 KEYED = (  # in the order in which a key decides
     Provider.OPENAI, Provider.ANTHROPIC, Provider.GEMINI, Provider.AZURE, Provider.BEDROCK, Provider.COMPATIBLE,
 )  # fmt: skip
@@ -63,13 +65,22 @@ def default_model(settings: LlmSettings, provider: Provider, keys: Sequence[KeyI
         Provider.OPENAI: settings.openai_model,
         Provider.ANTHROPIC: settings.anthropic_model,
         Provider.GEMINI: settings.gemini_model,
-        Provider.LOCAL: LOCAL_MODEL,
+        Provider.LOCAL: local_model(settings),
         Provider.SCRIPTED: SCRIPTED_MODEL,
     }.get(provider)
     if usual is not None:
         return usual
     names = [name for key in keys if key.provider is provider for name in key.models if MODEL_NAME.fullmatch(name)]
     return names[0] if names else ""
+
+
+def local_model(settings: LlmSettings) -> str:
+    """The one model of the local provider: the operator's file by its name, else the demo model."""
+    path = settings.local.model_path
+    if path is None:
+        return LOCAL_MODEL
+    name = NOT_IN_NAMES.sub("-", path.stem)[:MAX_FILE_NAME]
+    return name if MODEL_NAME.fullmatch(name) else f"model{name}"  # it must begin with a letter or a digit
 
 
 def _preferred(settings: LlmSettings, keys: Sequence[KeyInfo], listed: Sequence[Provider]) -> tuple[Provider, str]:
@@ -100,9 +111,9 @@ def _explicit(settings: LlmSettings, wanted: str, keys: Sequence[KeyInfo], liste
         )
     provider = Provider(head) if slash else _preferred(settings, keys, listed)[0]
     model = rest if slash else wanted
-    if provider is Provider.LOCAL and model != LOCAL_MODEL:
+    if provider is Provider.LOCAL and model != (only := local_model(settings)):
         raise ModelNotConfiguredError(
-            f"The local provider has one model, {LOCAL_MODEL}; {model!r} is not it.",
+            f"The local provider has one model, {only}; {model!r} is not it.",
             hint=f"Write openai/{model} or anthropic/{model} and set that provider's key, or use local.",
         )
     if not model:

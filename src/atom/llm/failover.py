@@ -7,6 +7,7 @@ from typing import Protocol
 import structlog
 
 from atom.errors import NotFoundError
+from atom.infra.trace import NO_TRACER, Tracer
 from atom.kit.clock import Clock
 from atom.llm.access import KeyInfo
 from atom.llm.attempt import Attempt, OnDelta
@@ -47,6 +48,7 @@ class Layer:
     models: Models
     sleep: Callable[[float], Awaitable[None]]
     jitter: Callable[[], float]
+    tracer: Tracer = NO_TRACER
 
 
 @dataclass(slots=True)
@@ -168,6 +170,8 @@ class Walk:
             number=self.number,
             began=self.began,
             reservation=reservation,
+            tracer=layer.tracer,
+            labels=self.caller.labels,
         )
 
     async def _key_now(self, route: Route) -> KeyInfo:

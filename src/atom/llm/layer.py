@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from atom.events.service import Outbox
 from atom.infra.db import Sessions
+from atom.infra.trace import Tracer
 from atom.kit.clock import Clock
 from atom.llm.budgets.service import BudgetService
 from atom.llm.cache import NoCache, ResponseCache
@@ -17,8 +18,8 @@ from atom.llm.directory import DatabaseDirectory
 from atom.llm.keys.service import KeyService
 from atom.llm.ledger.service import LedgerService
 from atom.llm.metrics import LlmMetrics
-from atom.llm.subjects import AgentNames, Subjects
 from atom.llm.service import Factory, LlmService, adapter_factories
+from atom.llm.subjects import AgentNames, Subjects
 from atom.llm.vault.kek import KekSource
 from atom.llm.vault.service import Vault
 from atom.settings import LlmSettings, Provider, RedisSettings, VaultSettings
@@ -44,6 +45,7 @@ class Base:
     registry: CollectorRegistry
     home: Path
     agents: AgentNames
+    tracer: Tracer
 
 
 def build_models(
@@ -67,6 +69,7 @@ def build_models(
         directory,
         load_catalogue(llm.catalogue_path),
         _cache(llm, redis, base.clock),
+        tracer=base.tracer,
     )
     return ModelLayer(service, safe, keys, budgets, LedgerService(budgets, subjects), directory)
 

@@ -1,6 +1,6 @@
 """What is said openly about a model beside its name."""
 
-from atom.settings import Provider
+from atom.settings import LlmSettings, Provider
 
 LOCAL_NOTE = (
     "Built-in demo model (SmolLM2, 135M parameters): it picks a search and trims an answer out of a line; finding the"
@@ -11,5 +11,8 @@ SCRIPTED_NOTE = "Scripted model: its replies come from a file. It is for tests a
 NOTES = {Provider.LOCAL: LOCAL_NOTE, Provider.SCRIPTED: SCRIPTED_NOTE}
 
 
-def note_for(provider: Provider) -> str | None:
+def note_for(provider: Provider, settings: LlmSettings) -> str | None:
+    """A file of the operator's own is not the demo model: nothing is known against it."""
+    if provider is Provider.LOCAL and settings.local.model_path is not None:
+        return None
     return NOTES.get(provider)

@@ -113,6 +113,14 @@ class ChatModel(Protocol):
 
 
 @runtime_checkable
+class Addressed(Protocol):
+    """A provider at an address of its own, which traces name."""
+
+    @property
+    def url(self) -> str: ...
+
+
+@runtime_checkable
 class ListsModels(Protocol):
     """A provider that can be asked for its models: the cheapest proof that a key is good."""
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import structlog
 
+from atom.infra.trace import NO_TRACER, Tracer
 from atom.kit.clock import Clock
 from atom.llm.access import Access, KeyInfo, environment_key
 from atom.llm.attempt import OnDelta
@@ -124,6 +125,7 @@ class LlmService:
     cache: ResponseCache = field(default_factory=NoCache)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     jitter: Callable[[], float] = random.random
+    tracer: Tracer = NO_TRACER
     models: OpenModels = field(init=False)
     circuits: Circuits = field(init=False)
     _layer: Layer = field(init=False)
@@ -134,7 +136,7 @@ class LlmService:
         self.circuits = Circuits(self.clock, self.jitter)
         self._layer = Layer(
             self.settings, self.metrics, self.clock, self.directory, self.catalogue, self.circuits, self.models,
-            self.sleep, self.jitter,
+            self.sleep, self.jitter, self.tracer,
         )  # fmt: skip
 
     def choose(self, wanted: str | None = None, requester: str | None = None) -> Choice:

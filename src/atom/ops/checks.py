@@ -15,7 +15,6 @@ from atom.errors import AtomError, UnavailableError
 from atom.infra.outage import Outage
 from atom.infra.redis import RedisAddress, parse_redis_url, ping
 from atom.infra.schema import head
-from atom.llm.adapters import local_weights
 from atom.llm.choice import Choice
 from atom.settings import DatabaseSettings, Provider, RedisSettings
 
@@ -129,7 +128,7 @@ def redis_check(address: RedisAddress | None, timeout: float) -> Check:
     return Check("redis", probe)
 
 
-def llm_check(choose: Callable[[], Choice], missing: Callable[[], str | None] = local_weights.missing) -> Check:
+def llm_check(choose: Callable[[], Choice], missing: Callable[[], str | None]) -> Check:
     """Whether the preferred model can answer: its key or the local weights are there. No provider is called."""
 
     async def probe() -> Health:
@@ -154,7 +153,7 @@ def disabled_check(id_: str) -> Check:
 
 
 def standard_checks(
-    engine: AsyncEngine, outage: Outage, redis: RedisSettings, choose: Callable[[], Choice], vault: Check
+    engine: AsyncEngine, outage: Outage, redis: RedisSettings, llm: Check, vault: Check
 ) -> tuple[Check, ...]:
     """The checks of `/health/ready`. `engine` is the probes' own pool; `outage` is told once, whoever finds it."""
     address = parse_redis_url(redis.url) if redis.url else None
@@ -162,7 +161,7 @@ def standard_checks(
         database_check(engine, outage),
         schema_check(engine, head()),
         redis_check(address, redis.timeout),
-        llm_check(choose),
+        llm,
         disabled_check("sandbox"),
         workers_check(engine),
         vault,

@@ -17,7 +17,8 @@ class LlmModels:
 
     def choose(self, requested: str | None, requester: str | None) -> ChosenModel:
         choice = self.llm.choose(requested, requester)
-        return ChosenModel(choice.provider.value, choice.model, choice.reason, note_for(choice.provider))
+        note = note_for(choice.provider, self.llm.settings)
+        return ChosenModel(choice.provider.value, choice.model, choice.reason, note)
 
     async def ask(self, requested: str | None, request: ChatRequest, on_delta: OnDelta, caller: Caller) -> Answered:
         done = await self.llm.complete(requested, request, on_delta, caller)

@@ -16,6 +16,7 @@ from atom.governance.decide import Decision, Trigger
 from atom.governance.models import EffectClass, Verdict
 from atom.governance.service import Wish
 from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError
+from atom.infra.trace import Tracer
 from atom.llm.calls import Caller
 from atom.llm.errors import OverBudgetError, RoutesDownError
 from atom.llm.ports import ChatRequest, FinishReason, ToolCall
@@ -29,6 +30,7 @@ from atom.runs.ports import ChosenModel, Delta, DeltaSink, Models
 from atom.runs.records import ReplyRecord, ToolRecord, child_output, reply_record
 from atom.runs.shape import shaped
 from atom.runs.sources import Source, find_sources
+from atom.runs.spans import labels, note_result, stint_span, tool_span
 from atom.runs.transcript import Brief, Recorded, build
 from atom.settings import RunSettings
 from atom.tools.errors import ToolArgumentsError, ToolError
@@ -82,6 +84,7 @@ class AgentLoop:
     max_tokens: int
     temperature: float | None
     patience: float
+    tracer: Tracer
     leave: Callable[[], AtomError | None]
     _replies: dict[int, ReplyRecord] = field(default_factory=dict, init=False)
     _results: dict[tuple[int, int], ToolRecord] = field(default_factory=dict, init=False)
@@ -90,6 +93,13 @@ class AgentLoop:
 
     async def run(self) -> Finished:
         """To the answer. Raises ParkedError, PauseError, HandOverError, ModelError and the limits' errors."""
+        work = self.work
+        with stint_span(
+            self.tracer, work.run_id, agent_id=work.agent_id, agent_name=work.agent_name, chosen=self.chosen
+        ):
+            return await self._walk()
+
+    async def _walk(self) -> Finished:
         loaded = await self.journal.load()
         self._replies, self._results = dict(loaded.recorded.replies), dict(loaded.recorded.results)
         self._begun = loaded.begun
@@ -130,7 +140,8 @@ class AgentLoop:
         async def show(attempt: int, offset: int, text: str) -> None:
             self.deltas.show(Delta(self.work.run_id, key, first + attempt, offset, text))
 
-        caller = Caller(self.work.requester, self.journal.hooks(key), use_cache=not self.work.no_cache)
+        hooks, named = self.journal.hooks(key), labels(self.work.run_id, key)
+        caller = Caller(self.work.requester, hooks, use_cache=not self.work.no_cache, labels=named)
         try:
             async with asyncio.timeout(self._seconds_left()):
                 answered = await self.models.ask(self.work.requested_model, request, show, caller)
@@ -177,7 +188,7 @@ class AgentLoop:
             raise ParkedError("The run waits for an approval.")
         if decision.verdict is Verdict.DENY or tool is None:
             return await self._refuse(step, self._denied(call, decision), self._deny_code(call), again=again)
-        return await self._perform(key, tool, arguments)
+        return await self._traced(step, tool, arguments)
 
     async def _resume(self, step: Call, tool: Tool | None, begun: StepStatus) -> ToolRecord:
         """A call that began under an earlier owner and has no recorded end. Of a tool that is gone, nobody knows how it
@@ -194,7 +205,14 @@ class AgentLoop:
         except ToolArgumentsError as error:  # another release of the tool
             return await self._refuse(step, str(error), error.code, again=True)
         await self.journal.again(key)
-        return await self._perform(key, tool, arguments)
+        return await self._traced(step, tool, arguments)
+
+    async def _traced(self, step: Call, tool: Tool, arguments: dict[str, object]) -> ToolRecord:
+        run_id, key = self.work.run_id, call_key(step.turn, step.index)
+        with tool_span(self.tracer, run_id, key=key, tool=tool.name, call_id=step.call.id, arguments=arguments) as span:
+            record = await self._perform(key, tool, arguments)
+            note_result(self.tracer, span, record)
+            return record
 
     async def _perform(self, key: str, tool: Tool, arguments: dict[str, object]) -> ToolRecord:
         context = ToolContext(

@@ -16,6 +16,7 @@ from atom.events.service import Outbox
 from atom.governance.halt import HaltedError
 from atom.governance.service import GovernanceService
 from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError, Sessions, with_retry
+from atom.infra.trace import Tracer
 from atom.runs.claims import Claimed, Claims
 from atom.runs.errors import CrashLoopError, HandOverError, ParkedError, PauseError
 from atom.runs.family import Family
@@ -76,6 +77,7 @@ class RunWorker:
     control: LocalControl
     accounts: Accounts
     halts: HaltWatch
+    tracer: Tracer
 
     async def advance(self, _: UUID) -> None:
         """Answer a ring: work until there is no run that could have its turn. May be called late or twice.
@@ -178,6 +180,7 @@ class RunWorker:
             max_tokens=self.llm.max_tokens,
             temperature=self.llm.temperature,
             patience=self.llm.provider_wait_seconds,
+            tracer=self.tracer,
             leave=lambda: self.control.reason_to_leave(run.id),
         )
 

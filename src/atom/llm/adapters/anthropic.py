@@ -97,6 +97,10 @@ class AnthropicModel:
     def provider(self) -> str:
         return Provider.ANTHROPIC
 
+    @property
+    def url(self) -> str:
+        return self.endpoint.url
+
     async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completion]:
         route = Route(Provider.ANTHROPIC, request.model, self.endpoint.host, self.endpoint.key)
         reading, text = Reading(route), ""

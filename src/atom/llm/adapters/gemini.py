@@ -87,6 +87,10 @@ class GeminiModel:
     def provider(self) -> str:
         return Provider.GEMINI
 
+    @property
+    def url(self) -> str:
+        return self.endpoint.url
+
     async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completion]:
         route = Route(Provider.GEMINI, request.model, self.endpoint.host, self.endpoint.key)
         reading, text = Reading(route), ""

@@ -14,6 +14,7 @@ from atom.llm.access import Access
 from atom.llm.adapters import local_answer, local_weights
 from atom.llm.adapters.local_actions import Action, feasible
 from atom.llm.adapters.local_dialogue import Done, Situation, found_lines, reading, situation
+from atom.llm.adapters.local_file import LocalFileModel, build_file_model
 from atom.llm.adapters.local_grammar import choice_grammar, copy_grammar, pieces
 from atom.llm.adapters.local_process import Deadlines, LocalProcess
 from atom.llm.adapters.local_prompts import ANSWER, MAX_LINE_BYTES, UNRELATED, act_prompt, copy_prompt, cut, printable
@@ -33,8 +34,10 @@ LABELS = (
 )
 
 
-def build(access: Access, settings: LlmSettings) -> "LocalChatModel":
+def build(access: Access, settings: LlmSettings) -> "LocalChatModel | LocalFileModel":
     """Nothing is loaded yet: the process starts with the first request or with `prime`."""
+    if settings.local.model_path is not None:
+        return build_file_model(settings.local.model_path.absolute(), settings)
     return LocalChatModel(LocalProcess(local_weights.language_model, Deadlines(turn=settings.timeout / 2)))
 
 

@@ -15,16 +15,22 @@ from typing import Any, TypeVar
 import structlog
 
 from atom.llm.choice import LOCAL_MODEL
-from atom.llm.errors import MalformedReplyError, ModelRateLimitedError, ModelTimeoutError, ModelUnavailableError
+from atom.llm.errors import (
+    MalformedReplyError,
+    ModelRateLimitedError,
+    ModelRequestError,
+    ModelTimeoutError,
+    ModelUnavailableError,
+)
 from atom.settings import Provider
 
 CHILD = "atom.llm.adapters.local_server"
 MAX_WAITING = 16
+MAX_REQUEST_BYTES = 30_000_000
 MAX_MESSAGE_BYTES = 1_000_000
 STOP_SECONDS = 5.0
 INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
 log = structlog.get_logger(service="byok")
-NAMES: Mapping[str, Any] = {"provider": Provider.LOCAL, "model": LOCAL_MODEL}
 Message = dict[str, Any]
 T = TypeVar("T")
 
@@ -37,11 +43,32 @@ class Deadlines:
     turn: float = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The model that the child loads: its name, the tokens it sees at once in each of its slots, its threads, and what
+    to look at when it does not load. As it stands: the demo model, whose two kinds of turns have a slot each. Two
+    threads of it are slower on two busy cores."""
+
+    name: str = LOCAL_MODEL
+    context: int = 2_048
+    slots: int = 2
+    threads: int = 1
+    advice: str = "Too little memory is the usual reason: it needs 300 MB."
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return str(self.context), str(self.slots), str(self.threads)
+
+
 class LocalProcess:
     """Speaks to one child. A turn that fails, hangs or is given up leaves no half answer for the next one."""
 
-    def __init__(self, weights: Callable[[], Path], deadlines: Deadlines | None = None) -> None:
+    def __init__(
+        self, weights: Callable[[], Path], deadlines: Deadlines | None = None, subject: Subject | None = None
+    ) -> None:
         self._weights, self._deadlines = weights, deadlines or Deadlines()
+        self._subject = subject or Subject()
+        self._names: Mapping[str, Any] = {"provider": Provider.LOCAL, "model": self._subject.name}
         self._turn, self._waiting = asyncio.Lock(), 0
         self._numbers = itertools.count(1)
         self._child: _Child | None = None
@@ -52,7 +79,8 @@ class LocalProcess:
         return self._child.process.pid if self._child is not None else None
 
     async def ask(self, request: Mapping[str, Any]) -> AsyncGenerator[Message, None]:
-        """`{"text": ...}` as it comes, then one `{"done": {...}}`. Raises ModelError and ModelNotConfiguredError.
+        """`{"text": ...}` as it comes, then one `{"done": {...}}`. Raises ModelError and ModelNotConfiguredError;
+        ModelRequestError for what this model cannot take (too long, a schema that it cannot follow).
 
         Close it (`contextlib.aclosing`) when it is left early: that ends the turn and lets the next caller in.
         """
@@ -61,14 +89,15 @@ class LocalProcess:
         try:
             child = await self._ready()
             number, ends = next(self._numbers), _in(self._deadlines.turn)
-            await self._bounded(child.send({**request, "id": number}), ends)
+            await self._bounded(child.send(self._written({**request, "id": number})), ends)
             while not finished:  # bounded by the deadline and by the tokens of the request
                 message = await self._bounded(child.receive(), ends)
                 if message.get("id") != number:  # the rest of a turn that was given up
                     continue
                 finished = "text" not in message
                 if message.get("error"):
-                    raise MalformedReplyError(f"The local model failed: {message['error'][:200]}", **NAMES)
+                    kind = ModelRequestError if message.get("refused") else MalformedReplyError
+                    raise kind(f"The local model failed: {message['error'][:200]}", **self._names)
                 yield message
         finally:
             if not finished and self._child is not None:
@@ -78,6 +107,12 @@ class LocalProcess:
     async def aclose(self) -> None:
         await self._stop("closed")
 
+    def _written(self, message: Message) -> bytes:
+        line = json.dumps(message).encode() + b"\n"
+        if len(line) > MAX_REQUEST_BYTES:
+            raise ModelRequestError("The request is longer than any local model can take.", **self._names)
+        return line
+
     async def _enter(self) -> None:
         """Takes the turn. Who waits too long is sent away, and the one who is served is left alone."""
         if self._waiting >= MAX_WAITING:
@@ -85,14 +120,14 @@ class LocalProcess:
                 f"{MAX_WAITING} requests wait for the local model already.",
                 hint="Connect a real model for more than a few runs at once.",
                 retry_after=1.0,
-                **NAMES,
+                **self._names,
             )
         self._waiting += 1
         try:
             async with asyncio.timeout(self._deadlines.turn):
                 await self._turn.acquire()
         except TimeoutError as error:
-            raise ModelTimeoutError("The local model is busy with other requests.", **NAMES) from error
+            raise ModelTimeoutError("The local model is busy with other requests.", **self._names) from error
         finally:
             self._waiting -= 1
 
@@ -103,20 +138,22 @@ class LocalProcess:
                 return await work
         except TimeoutError as error:
             await self._stop("timeout")
-            raise ModelTimeoutError("The local model did not answer in time; it is started again.", **NAMES) from error
+            raise ModelTimeoutError(
+                "The local model did not answer in time; it is started again.", **self._names
+            ) from error
         except (EOFError, ConnectionError, ValueError) as error:
             code = await self._stop("died")
             raise ModelUnavailableError(
                 f"The process of the local model ended (exit code {code}).",
-                hint="It is started again with the next call. Too little memory is the usual reason: it needs 300 MB.",
-                **NAMES,
+                hint=f"It is started again with the next call. {self._subject.advice}",
+                **self._names,
             ) from error
 
     async def _ready(self) -> "_Child":
         if self._child is not None and self._child.process.returncode is None:
             return self._child
         await self._stop("ended")
-        self._child = await _Child.start(await asyncio.to_thread(self._weights))
+        self._child = await _Child.start(await asyncio.to_thread(self._weights), self._subject.arguments)
         self.starts += 1
         hello = await self._bounded(self._child.receive(), _in(self._deadlines.start))
         log.info("llm.local_model_loaded", seconds=hello.get("ready"), pid=self.pid, starts=self.starts)
@@ -140,13 +177,13 @@ class _Child:
         self.process, self._reader, self._writer = process, reader, writer
 
     @classmethod
-    async def start(cls, weights: Path) -> "_Child":
+    async def start(cls, weights: Path, how: tuple[str, ...]) -> "_Child":
         """In a session of its own (Ctrl-C is for the parent, which drains), with no secret in its environment."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-P", "-m", CHILD, str(theirs.fileno()), str(os.getpid()), str(weights)),
+                    *(sys.executable, "-P", "-m", CHILD, str(theirs.fileno()), str(os.getpid()), str(weights), *how),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.DEVNULL,
@@ -160,8 +197,8 @@ class _Child:
         reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE_BYTES)
         return cls(process, reader, writer)
 
-    async def send(self, message: Message) -> None:
-        self._writer.write(json.dumps(message).encode() + b"\n")
+    async def send(self, line: bytes) -> None:
+        self._writer.write(line)
         await self._writer.drain()
 
     def cancel(self) -> None:

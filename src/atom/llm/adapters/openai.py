@@ -103,6 +103,10 @@ class OpenAIModel:
     asks_usage: bool = True
     other_limit: set[str] = field(default_factory=set)  # models that know the other name of the limit only
 
+    @property
+    def url(self) -> str:
+        return self.endpoint.url
+
     async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completion]:
         route = Route(self.provider, request.model, self.endpoint.host, self.endpoint.key)
         reading, text = Reading(route), ""
