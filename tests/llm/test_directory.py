@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import URL, event
 
+from atom.agents.names import AgentNames
 from atom.events.listener import Listener
 from atom.events.service import Outbox, Signal
 from atom.infra.database_url import libpq
@@ -22,6 +23,7 @@ from atom.llm.budgets.service import BudgetService, NewBudget
 from atom.llm.directory import CHANNEL, MAX_AGE, PATIENCE, DatabaseDirectory
 from atom.llm.keys.service import KeyChanges, KeyService, NewKey, RouteWish
 from atom.llm.routes import Config
+from atom.llm.subjects import Subjects
 from atom.llm.vault.kek import KekSource
 from atom.llm.vault.service import Vault
 from atom.settings import LlmSettings, Provider, VaultSettings
@@ -40,7 +42,7 @@ class Desk:
         outbox = Outbox(Signal())
         self.sessions = sessions
         self.keys = KeyService(Vault(KekSource(VaultSettings(), home)), outbox)
-        self.budgets = BudgetService(outbox, SystemClock())
+        self.budgets = BudgetService(outbox, SystemClock(), Subjects(AgentNames()))
 
     async def add(self, name: str) -> None:
         new = NewKey(provider=Provider.OPENAI, name=name, secret=SecretStr("x"))

@@ -88,7 +88,7 @@ class Desk:
 
     async def ask(self, wanted: str | None = None, requester: str | None = "operator:bob") -> CompletedCall:
         """Reads what people have set at once, as a notification would make it."""
-        self.layer.directory._read_at = float("-inf")
+        self.layer.directory.hear("")
         return await self.layer.llm.complete(wanted, ask("x"), caller=Caller(requester))
 
     @property

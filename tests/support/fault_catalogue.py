@@ -191,6 +191,9 @@ def _at(place: Place, wire: Provider) -> int:
 
 
 UNAVAILABLE, TIMEOUT, TRUNCATED, MALFORMED = "llm_unavailable", "llm_timeout", "llm_truncated", "llm_malformed"
+BROKEN: tuple[tuple[StreamFaultKind, str], ...] = (
+    ("disconnect", UNAVAILABLE), ("truncate", TRUNCATED), ("malformed", MALFORMED), ("stall", TIMEOUT),
+)  # fmt: skip
 REFUSED, KEY = "llm_request_refused", "llm_key_refused"
 CALLED = Reply(tool_calls=(WRITE,))
 
@@ -211,9 +214,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *(
         broken_stream(kind, place, code, where=where)
-        for kind, code in (
-            ("disconnect", UNAVAILABLE), ("truncate", TRUNCATED), ("malformed", MALFORMED), ("stall", TIMEOUT),
-        )
+        for kind, code in BROKEN
         for place, where in ((0, "at the start"), (MIDDLE, "in the middle"), (BEFORE_FINISH, "before the finish"))
     ),
     said(

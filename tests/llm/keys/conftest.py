@@ -8,8 +8,10 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
+from atom.agents.names import AgentNames
 from atom.events.service import Outbox, Signal
 from atom.infra.db import Sessions
+from atom.infra.trace import NO_TRACER
 from atom.kit.clock import SystemClock
 from atom.llm.access import Access
 from atom.llm.layer import Base, build_models
@@ -25,7 +27,7 @@ def make_desk(sessions: Sessions, home: Path) -> MakeDesk:
         async def factory(access: Access) -> DeskModel:
             return DeskModel(desk, access)
 
-        base = Base(sessions, Outbox(Signal()), SystemClock(), CollectorRegistry(), home)
+        base = Base(sessions, Outbox(Signal()), SystemClock(), CollectorRegistry(), home, AgentNames(), NO_TRACER)
         providers = (Provider.OPENAI, Provider.ANTHROPIC, Provider.COMPATIBLE)
         layer = build_models(
             base, LlmSettings(**llm), vault or VaultSettings(), RedisSettings(), dict.fromkeys(providers, factory)

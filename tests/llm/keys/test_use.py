@@ -101,7 +101,7 @@ async def test_a_key_that_is_taken_away_during_a_call_is_not_tried_again(desk: D
                 await change(desk, "a", owner="alice")
             case _:
                 await change(desk, "a", models=("other",))
-        desk.layer.directory._read_at = float("-inf")  # as the notification does
+        desk.layer.directory.hear("")  # as the notification does
 
     desk.meanwhile = take_away
     with pytest.raises(RoutesDownError):
@@ -116,7 +116,7 @@ async def test_a_secret_that_is_replaced_during_a_call_is_the_one_that_is_tried_
     async def replace() -> None:
         desk.meanwhile = None
         await change(desk, "a", secret=SecretStr(secret_of("a", 2)))
-        desk.layer.directory._read_at = float("-inf")
+        desk.layer.directory.hear("")
 
     desk.meanwhile = replace
     assert (await desk.ask()).completion.text == "answered with a"
