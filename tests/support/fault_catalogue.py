@@ -173,6 +173,15 @@ def wire_answer(wire: Provider, text: str, *, finish: bool) -> dict[str, Any]:
     }
 
 
+def wire_text(wire: Provider, text: str) -> dict[str, Any]:
+    """A whole answer that is only text."""
+    if wire is Provider.OPENAI:
+        return {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]}
+    if wire is Provider.ANTHROPIC:
+        return {"type": "message", "content": [{"type": "text", "text": text}], "stop_reason": "end_turn"}
+    return {"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": "STOP"}]}
+
+
 def _cut_body(wire: Provider) -> bytes:
     whole = http(200, wire_answer(wire, TEXT, finish=True))
     return whole[:-40]
@@ -194,6 +203,12 @@ UNAVAILABLE, TIMEOUT, TRUNCATED, MALFORMED = "llm_unavailable", "llm_timeout", "
 REFUSED, KEY = "llm_request_refused", "llm_key_refused"
 CALLED = Reply(tool_calls=(WRITE,))
 
+BREAKS: Mapping[StreamFaultKind, str] = {
+    "disconnect": UNAVAILABLE,
+    "truncate": TRUNCATED,
+    "malformed": MALFORMED,
+    "stall": TIMEOUT,
+}
 FAULTS: tuple[Fault, ...] = (
     *(status(code, Duty.FAIL, REFUSED) for code in (400, 404, 405, 413, 422)),
     *(status(code, Duty.FALL_OVER, UNAVAILABLE) for code in (408, 409, 425, 500, 501, 502, 503, 504, 529)),
@@ -211,9 +226,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *(
         broken_stream(kind, place, code, where=where)
-        for kind, code in (
-            ("disconnect", UNAVAILABLE), ("truncate", TRUNCATED), ("malformed", MALFORMED), ("stall", TIMEOUT),
-        )
+        for kind, code in BREAKS.items()
         for place, where in ((0, "at the start"), (MIDDLE, "in the middle"), (BEFORE_FINISH, "before the finish"))
     ),
     said(
@@ -227,10 +240,7 @@ FAULTS: tuple[Fault, ...] = (
         ),
         modes=(Mode.STREAM,), wires=(Provider.OPENAI, Provider.ANTHROPIC),
     ),
-    broken_call("disconnect", UNAVAILABLE),
-    broken_call("truncate", TRUNCATED),
-    broken_call("malformed", MALFORMED),
-    broken_call("stall", TIMEOUT),
+    *(broken_call(kind, code) for kind, code in BREAKS.items()),
     broken_call("truncate", TRUNCATED, calls=2),
     said(
         "tool call cut at the token limit", Duty.ANSWER,
