@@ -29,6 +29,7 @@ WRITE = ToolCall("write_file", {"path": "made.txt", "content": "written by a cal
 ENDLESS = 60.0
 
 Place = int | Mapping[Provider, int]
+RARE = {402, 405, 413, 425, 501, 502, 504}
 MIDDLE = 5  # chunks: some text was shown on every wire
 IN_ARGUMENTS = {Provider.OPENAI: 4, Provider.ANTHROPIC: 4, Provider.GEMINI: 0}
 BEFORE_FINISH = {Provider.OPENAI: 11, Provider.ANTHROPIC: 14, Provider.GEMINI: 9}
@@ -57,7 +58,7 @@ Make = Callable[[Match, Provider], tuple[Behavior, ...]]
 @dataclass(frozen=True, slots=True)
 class Fault:
     """`code`: of the error of the attempt. `shown`: text of it was on the screen. `asked`: requests the first provider
-    gets. `canned`: an answer that the fake cannot give, as bytes."""
+    gets. `canned`: an answer that the fake cannot give, as bytes. `rare`: as another one in all that Atom does."""
 
     name: str
     duty: Duty
@@ -70,6 +71,7 @@ class Fault:
     refused_calls: tuple[str, ...] = ()
     answer: str | None = TEXT
     canned: Callable[[Provider], bytes] | None = None
+    rare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def status(code: int, duty: Duty, error: str, **extra: Any) -> Fault:
 
     after = f" retry after {extra['retry_after']:g} s" if "retry_after" in extra else ""
     name = f"{code}{after}" + (" no other key" if duty is Duty.NO_KEY else "")
-    return Fault(name, duty, make, error, asked=asked)
+    return Fault(name, duty, make, error, asked=asked, rare=code in RARE)
 
 
 def broken_stream(kind: StreamFaultKind, place: Place, code: str, *, where: str, **extra: Any) -> Fault:
@@ -272,9 +274,11 @@ FAULTS: tuple[Fault, ...] = (
 )  # fmt: skip
 
 
-def cases() -> Iterator[Case]:
+def cases(*, every: bool) -> Iterator[Case]:
     number = 0
     for fault in FAULTS:
+        if fault.rare and not every:
+            continue
         for wire in fault.wires:
             for mode in fault.modes:
                 number += 1
