@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / "build" / "campaign" / "state.json"
 # Volumes of tests that are not property tests.
-MORE = {"CRASH_POINTS": "all", "CANCELLATIONS": "1000", "VAULT_VOLUME": "all"}
+MORE = {"CRASH_POINTS": "all", "CANCELLATIONS": "1000", "VAULT_VOLUME": "all", "LLM_FAULTS": "all"}
 FILE_TIMEOUT = 7200  # seconds for one test file
 
 

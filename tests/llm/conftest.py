@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import structlog
+from llmock.ratelimit import LimitSettings
 from llmock.testing import LLMockServer
 from pydantic import SecretStr
 
@@ -16,12 +17,20 @@ from atom.llm.access import environment_access
 from atom.llm.errors import ModelError
 from atom.llm.ports import ChatModel
 from atom.settings import LlmSettings, Provider
+from tests.support.fault_report import WRITTEN
 from tests.support.own_redis import own_redis
 
 __all__ = ["own_redis"]
 CANARY = "sk-canary-4f9a7b2e81d6c350aa17"
 
 Build = Callable[..., ChatModel]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    said = config.stash.get(WRITTEN, "")
+    if said:
+        terminalreporter.section("provider faults")
+        terminalreporter.write_line(said)
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +42,7 @@ def mock_server() -> Iterator[LLMockServer]:
 @pytest.fixture
 def mock(mock_server: LLMockServer) -> LLMockServer:
     mock_server.state.reset()
+    mock_server.state.limiter.configure(LimitSettings())
     return mock_server
 
 

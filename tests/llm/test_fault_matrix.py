@@ -1,8 +1,10 @@
 """Every fault of the fake provider on every wire, streaming and not, through a whole Atom with another provider behind.
 
-What happened is in build/reports/llm-faults.md as well.
+What happened is in build/reports/llm-faults.md as well. `LLM_FAULTS=all` takes the statuses too that are treated like
+another one, as `make campaign` does.
 """
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,11 @@ from llmock.testing import LLMockServer
 from atom.settings import DatabaseSettings, LlmSettings, Provider, RunSettings
 from atom.web.testing import running_atom, settings_for_tests
 from tests.support.fault_catalogue import FIRST_BYTE, IDLE, TEXT, TOTAL, WIRES, Duty, Mode, cases
-from tests.support.fault_report import write_report
+from tests.support.fault_report import WRITTEN, write_report
 from tests.support.fault_runs import AT_ONCE, BACKUP_TEXT, Bench, Observed, prepare, watch_all
 
-ALL = list(cases())
+ALL = list(cases(every=os.environ.get("LLM_FAULTS") == "all"))
+pytestmark = pytest.mark.timeout(300)  # all runs are made in the setup of the first test
 BACKUP_NAME = "compatible/backup"
 each_wire = pytest.mark.parametrize(("wire", "mode"), [(wire, mode) for wire in WIRES for mode in Mode], ids=str)
 
@@ -41,9 +44,9 @@ async def bench(cluster: Any, open_folder: Path) -> AsyncIterator[Bench]:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def outcomes(bench: Bench) -> dict[str, Observed]:
+async def outcomes(bench: Bench, request: pytest.FixtureRequest) -> dict[str, Observed]:
     found = await watch_all(bench, ALL)
-    write_report(found.values())
+    request.config.stash[WRITTEN] = write_report(found.values())
     return found
 
 
@@ -149,6 +152,18 @@ async def test_key_is_marked_by_401_402_and_403_only(observed: list[Observed]) -
         first = "refused" if case.fault.duty in {Duty.NEXT_KEY, Duty.NO_KEY} else "active"
         statuses = {"first": first, "second": "active"}
         assert seen.keys == {f"{case.model}-{name}": statuses[name] for name in case.own_keys}, case.id
+
+
+@each_wire
+async def test_key_says_how_answers_come(mode: Mode, observed: list[Observed]) -> None:
+    for seen in observed:
+        assert seen.streamed == (set() if seen.case.fault.canned else {mode is Mode.STREAM}), seen.case.id
+
+
+async def test_streaming_of_a_key_is_on_or_off(bench: Bench) -> None:
+    body = {"provider": "openai", "name": "odd", "secret": "s3cret", "options": {"streaming": "sometimes"}}
+    answer = await bench.atom.http.post("/api/keys", json=body)
+    assert (answer.status_code, "on or off" in answer.text) == (422, True)
 
 
 @each_wire

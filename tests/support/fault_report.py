@@ -3,8 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 from tests.support.fault_runs import Observed
 
+WRITTEN = pytest.StashKey[str]()
 REPORT = Path("build/reports/llm-faults.md")
 COLUMNS = ("wire", "mode", "fault", "what Atom did", "what the run showed", "attempts (Atom/fake)")
 HEAD = f"""# Provider faults
@@ -17,10 +20,13 @@ fake provider counted.
 """
 
 
-def write_report(found: Iterable[Observed]) -> None:
+def write_report(found: Iterable[Observed]) -> str:
+    """A line for the end of the test run."""
     rows = sorted(found, key=lambda seen: (seen.case.number, seen.case.wire))
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(HEAD + "".join(f"| {' | '.join(_cells(seen))} |\n" for seen in rows))
+    made, counted = sum(sum(seen.rows) for seen in rows), sum(sum(seen.asked) for seen in rows)
+    return f"{len(rows)} runs, {made} attempts in Atom's ledger, {counted} requests at the fake provider: {REPORT}"
 
 
 def _cells(seen: Observed) -> tuple[str, ...]:

@@ -57,6 +57,7 @@ class Observed:
     screen: Screen = field(default_factory=Screen)
     asked: tuple[int, int] = (0, 0)
     canned: int = 0
+    streamed: set[bool] = field(default_factory=set)  # how the first provider was asked
     keys: dict[str, str] = field(default_factory=dict)
     written: bool = False
 
@@ -132,6 +133,7 @@ class Bench:
         backup = [json.dumps(record.body) for record in records if record.model == BACKUP]
         for seen in found:
             model = seen.case.model
+            seen.streamed = {record.stream for record in records if record.model == model}
             seen.asked = (first[model] + seen.canned, sum(model in body for body in backup))
 
 

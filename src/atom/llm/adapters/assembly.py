@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atom.kit.ids import new_id
+from atom.kit.text import clean
 from atom.llm.adapters.faults import Route, malformed
 from atom.llm.ports import Completion, FinishReason, ToolCall, Usage
 
 MAX_REPLY_CHARS = 2_000_000
 MAX_TOOL_CALLS = 128
+MAX_NAME = 200
+MAX_COUNT = 1_000_000_000
 UNFINISHED = frozenset({FinishReason.LENGTH, FinishReason.CONTENT_FILTER})
 
 
@@ -63,20 +66,31 @@ class ReplyDraft:
             text="".join(self.text),
             tool_calls=calls,
             finish_reason=reason,
-            usage=usage,
+            usage=Usage(*(_count(n) for n in (usage.input_tokens, usage.output_tokens, usage.cached_tokens))),
             provider=self.route.provider,
-            model=model or self.route.model,
-            request_id=request_id,
+            model=_name(model) or self.route.model,
+            request_id=None if request_id is None else _name(request_id),
             notes=notes,
         )
 
     def _call(self, draft: CallDraft) -> ToolCall:
-        if not draft.name:
+        name = _name(draft.name)
+        if not name:
             raise malformed(self.route, "a tool call without a name.")
         arguments = "".join(draft.arguments).strip() or "{}"  # providers leave them out for a tool without parameters
-        return ToolCall(id=draft.id or f"call_{new_id().hex}", name=draft.name, arguments=arguments)
+        return ToolCall(id=clean(draft.id) or f"call_{new_id().hex}", name=name, arguments=arguments)
 
     def _grow(self, piece: str) -> None:
         self.size += len(piece)
         if self.size > MAX_REPLY_CHARS:
             raise malformed(self.route, f"a reply of more than {MAX_REPLY_CHARS} characters.")
+
+
+def _name(said: str) -> str:
+    """As a column and a person can take it."""
+    return clean(said[:MAX_NAME])
+
+
+def _count(tokens: int | None) -> int | None:
+    """What nobody can have used is unknown: it would fit no column, or fill a budget up again."""
+    return tokens if tokens is not None and 0 <= tokens <= MAX_COUNT else None

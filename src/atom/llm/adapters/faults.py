@@ -31,6 +31,7 @@ from atom.llm.errors import (
 
 MAX_QUOTED = 300  # characters of a provider's own words in a message of ours
 MAX_SCANNED = 4_000
+SHORTEST_SECRET = 8  # `none` and its like are words
 MAX_RETRY_AFTER = 86_400.0
 HALF_MASKED = re.compile(
     r"[^\s*]{0,80}\*{3,}\S{0,80}"
@@ -144,7 +145,9 @@ def truncated(route: Route, what: str = "it ended without a finish reason") -> T
 def quoted(said: object, key: str) -> str:
     """The provider's own words: short, on one line, without the key or anything that looks like one."""
     text = " ".join(_words(said)[:MAX_SCANNED].split())
-    text = cut(text, key)
+    for part in (key, *key.split(":")):  # two of them in one where calls are signed
+        if len(part) >= SHORTEST_SECRET:
+            text = cut(text, part)
     text = HALF_MASKED.sub(MASK, str(redact(text)))
     return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + "..."
 

@@ -14,7 +14,8 @@ from atom.settings import LlmSettings
 MAX_BYTES = 128_000_000  # one response on the wire: 200,000 tokens with some 300 bytes around each
 MAX_LINE_BYTES = 8_000_000  # one event of it; the SDKs collect an event without a bound, one of them in quadratic time
 CONNECT_SECONDS = 10.0
-LIMITS = httpx2.Limits(max_connections=200, max_keepalive_connections=20)
+IDLE_SECONDS = 3.0  # below the 5 s after which uvicorn (vLLM, LiteLLM) hangs up: just then a request would be lost
+LIMITS = httpx2.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=IDLE_SECONDS)
 
 
 class BoundedStream(httpx2.AsyncByteStream):
