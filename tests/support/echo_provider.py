@@ -8,11 +8,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import quote
 
+BODIES = {"list": "[1]", "text": '"models"', "null": "null", "numbers": '{"data": [1, null], "models": [1]}'}
 KEY_HEADERS = ("x-api-key", "api-key", "x-goog-api-key", "authorization")
 
 
 class Echo(ThreadingHTTPServer):
-    """The first part of the path says how it answers: a status, `cut`, `garbage`, `page` or `finish`."""
+    """The first part of the path says how it answers: a status, `cut`, `garbage`, `page`, `finish`, `names`, one of
+    BODIES."""
 
     daemon_threads = True
 
@@ -39,12 +41,17 @@ class Handler(BaseHTTPRequestHandler):
         how = self.path.split("/")[1]
         spelt = (quote(key, safe=""), base64.b64encode(key.encode()).decode(), json.dumps(key))
         said = f"Incorrect API key: {key} ({' '.join(spelt)}), ending in {key[-8:]}. Authorization: Bearer {key}"
-        if how.isdigit():
+        if how == "names":
+            listed = [{"id": f"m-{key}", "name": f"models/m-{key}", "created": 1, "object": "model"}]
+            self._answer(200, "application/json", json.dumps({"object": "list", "data": listed, "models": listed}), key)
+        elif how.isdigit():
             code = "invalid_api_key" if how == "401" else "error"
             body = json.dumps({"error": {"message": said, "type": code, "code": code, "param": key}})
             self._answer(int(how), "application/json", body, key)
         elif how == "page":
             self._answer(502, "text/html", f"<html><body>{said}</body></html>", key)
+        elif how in BODIES:
+            self._answer(200, "application/json", BODIES[how], key)
         elif how == "garbage":
             self._answer(200, "text/event-stream", f"data: {said}\n\n", key)
         elif how == "finish":
@@ -72,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def echoing() -> Iterator[Echo]:
     server = Echo()
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield server

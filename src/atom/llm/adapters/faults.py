@@ -6,7 +6,7 @@ provider's answer, so a traceback that prints them prints the key.
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +32,7 @@ from atom.llm.errors import (
 MAX_QUOTED = 300  # characters of a provider's own words in a message of ours
 MAX_SCANNED = 4_000
 SHORTEST_SECRET = 8  # `none` and its like are words
+MAX_NAME = 200  # characters of the name of a model
 MAX_RETRY_AFTER = 86_400.0
 HALF_MASKED = re.compile(
     r"[^\s*]{0,80}\*{3,}\S{0,80}"
@@ -95,6 +96,21 @@ def translated(vendor: Vendor, route: Route, clock: Clock) -> Iterator[None]:
         raise _from_transport(error, route) from None
     except (ValueError, RecursionError, ReplyTooLargeError) as error:  # also digits and depths no parser takes
         raise malformed(route, _reason(error)) from None
+
+
+@contextmanager
+def listing(route: Route) -> Iterator[None]:
+    """Inside, a list of models of another shape is malformed: a wrong address answers with a page, and the SDKs go on
+    as if it were a list."""
+    try:
+        yield
+    except (AttributeError, TypeError, KeyError):
+        raise malformed(route, "its list of models has another shape.") from None
+
+
+def listed(route: Route, names: Iterable[str]) -> list[str]:
+    """The names of models as people may see them."""
+    return sorted(cut(name[:MAX_NAME], route.key) for name in names)
 
 
 def from_status(

@@ -13,7 +13,17 @@ from google.genai import errors, types
 from atom.kit.clock import Clock, SystemClock
 from atom.llm.access import Access
 from atom.llm.adapters.assembly import ReplyDraft
-from atom.llm.adapters.faults import Route, Vendor, from_status, malformed, quoted, translated, truncated
+from atom.llm.adapters.faults import (
+    Route,
+    Vendor,
+    from_status,
+    listed,
+    listing,
+    malformed,
+    quoted,
+    translated,
+    truncated,
+)
 from atom.llm.adapters.wire import Endpoint, create_client, endpoint
 from atom.llm.ports import ChatRequest, Completion, FinishReason, Message, Role, TextDelta, Usage
 from atom.settings import LlmSettings, Provider
@@ -108,9 +118,9 @@ class GeminiModel:
 
     async def models(self) -> list[str]:
         route = Route(Provider.GEMINI, "", self.endpoint.host, self.endpoint.key)
-        with translated_by_gemini(route, self.clock):
+        with translated_by_gemini(route, self.clock), listing(route):
             page = await self.client.aio.models.list(config={"page_size": MAX_LISTED})
-            return sorted((model.name or "").removeprefix("models/") for model in page.page)
+            return listed(route, [(model.name or "").removeprefix("models/") for model in page.page])
 
     async def aclose(self) -> None:
         await self.http.aclose()

@@ -14,7 +14,17 @@ from pydantic import BaseModel
 from atom.kit.clock import Clock, SystemClock
 from atom.llm.access import Access
 from atom.llm.adapters.assembly import CallDraft, ReplyDraft
-from atom.llm.adapters.faults import Route, Vendor, from_body, from_type, quoted, translated, truncated
+from atom.llm.adapters.faults import (
+    Route,
+    Vendor,
+    from_body,
+    from_type,
+    listed,
+    listing,
+    quoted,
+    translated,
+    truncated,
+)
 from atom.llm.adapters.wire import Endpoint, create_client, endpoint, whole_timeout
 from atom.llm.ports import ChatRequest, Completion, FinishReason, Message, Role, TextDelta, ToolSpec, Usage
 from atom.settings import LlmSettings, Provider
@@ -127,9 +137,9 @@ class OpenAIModel:
 
     async def models(self) -> list[str]:
         route = Route(self.provider, "", self.endpoint.host, self.endpoint.key)
-        with translated(VENDOR, route, self.clock):
+        with translated(VENDOR, route, self.clock), listing(route):
             page = await self.client.models.list()
-            return sorted(model.id for model in page.data)
+            return listed(route, [model.id for model in page.data])
 
     async def aclose(self) -> None:
         await self.client.close()
