@@ -227,7 +227,7 @@ def budgets(as_json: Json = False) -> None:
     out.table(
         columns,
         (
-            (one.id, one.scope, one.subject or "-", _amount(one, one.amount), one.window, _amount(one, one.used),
+            (one.id, one.scope, one.subject_name or one.subject or "-", _amount(one, one.amount), one.window, _amount(one, one.used),
              _amount(one, one.reserved))
             for one in found.items
         ),
@@ -277,16 +277,30 @@ def usage(
     if as_json:
         out.json(found.plain())
         return
-    columns = (by.value, "calls", "failed", "cached", "tokens in", "tokens out", "usd", "unpriced", "seconds")
+    named = by in {By.AGENT, By.KEY}
+    columns = (
+        by.value,
+        *(("name",) if named else ()),
+        "calls",
+        "failed",
+        "cached",
+        "tokens in",
+        "tokens out",
+        "usd",
+        "unpriced",
+        "seconds",
+    )
     out.table(
         columns,
         (
-            (one.group or "-", one.calls, one.failed, one.cache_hits, _known(one.input_tokens),
+            (one.group or "-", *((one.name or "-",) if named else ()), one.calls, one.failed, one.cache_hits, _known(one.input_tokens),
              _known(one.output_tokens), _known(one.cost_usd), one.unpriced,
              "-" if one.seconds is None else f"{one.seconds:.2f}")
             for one in found.items
         ),
     )  # fmt: skip
+    if found.more:
+        out.note("There is more than is shown: --limit raises it.")
 
 
 def _fields(owner: str | None, priority: int | None, models: str | None) -> dict[str, Any]:

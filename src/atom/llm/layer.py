@@ -17,8 +17,8 @@ from atom.llm.directory import DatabaseDirectory
 from atom.llm.keys.service import KeyService
 from atom.llm.ledger.service import LedgerService
 from atom.llm.metrics import LlmMetrics
-from atom.llm.subjects import AgentNames, Subjects
 from atom.llm.service import Factory, LlmService, adapter_factories
+from atom.llm.subjects import AgentNames, Subjects
 from atom.llm.vault.kek import KekSource
 from atom.llm.vault.service import Vault
 from atom.settings import LlmSettings, Provider, RedisSettings, VaultSettings
