@@ -169,11 +169,11 @@ async def test_a_halt_has_a_reason_a_record_and_is_seen(database: URL, home: Pat
         assert await one(atom, told) == (["halt.set", "halt.lifted"],)
 
 
-@pytest.mark.parametrize("role", ["viewer", "member"])
+@pytest.mark.parametrize("role", ["viewer", "operator"])
 async def test_only_an_admin_halts(database: URL, home: Path, role: str) -> None:
     async with process(database, home, World()) as atom:
         made = (await atom.http.post("/api/tokens", json={"name": "other", "role": role})).json()
-        headers = {"Authorization": f"Bearer {made['secret']}"}
+        headers = {"Authorization": f"Bearer {made['token']}"}
         for answer in (
             await atom.http.put("/api/halt", json={"reason": "x"}, headers=headers),
             await atom.http.delete("/api/halt", headers=headers),

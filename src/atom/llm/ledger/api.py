@@ -91,8 +91,10 @@ def usage_routes(ledger: LedgerService, clock: Clock, sessions: Sessions, guard:
         until: datetime | None = None,
         limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100,
     ) -> UsageReport:
-        """Sums over every attempt, failed ones too, the dearest group first (days: the latest). Days are those of UTC, and
-        so is a time without a zone. Without `since`: the 30 days before `until`."""
+        """Sums over every attempt, failed ones too, the dearest group first (days: the latest).
+
+        Days are those of UTC, and so is a time without a zone. Without `since`: the 30 days before `until`.
+        """
         begin, end = period(since, until, clock.now())
         async with unit_of_work(sessions) as session:
             found = await ledger.usage(session, by, since=begin, until=end, limit=limit + 1)
@@ -131,9 +133,7 @@ def cache_routes(cache: ResponseCache, guard: Guard) -> APIRouter:
 def period(since: datetime | None, until: datetime | None, now: datetime) -> tuple[datetime, datetime]:
     """In UTC. Raises InvalidError."""
     end = now if until is None else _utc("until", until)
-    begin = (
-        _utc("since", since) if since is not None else max(EARLIEST + timedelta(days=DAYS), end) - timedelta(days=DAYS)
-    )
+    begin = end - timedelta(days=DAYS) if since is None else _utc("since", since)
     if begin >= end:
         raise InvalidError(
             "since: it is not before the end of the period.", hint="`until` is now unless it is given.", field="since"
@@ -142,7 +142,7 @@ def period(since: datetime | None, until: datetime | None, now: datetime) -> tup
 
 
 def _utc(name: str, at: datetime) -> datetime:
-    """Its first and last day are left out: in some zone they are no dates at all."""
+    """Bounded: the ends of what a `datetime` holds are no dates at all in some zones."""
     aware = at if at.tzinfo else at.replace(tzinfo=UTC)
     if not EARLIEST <= aware <= LATEST:
         raise InvalidError(f"{name}: it is too far away.", hint="Such as 2026-01-31T00:00:00Z.", field=name)
