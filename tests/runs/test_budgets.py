@@ -1,23 +1,36 @@
 """Budgets with whole Atoms: what runs in parallel may spend, where they wait, and what becomes of a reservation."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import URL, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.infra.db import unit_of_work
-from atom.llm.catalogue import estimate_tokens
+from atom.llm.access import KeyInfo
+from atom.llm.budgets.service import BudgetService
+from atom.llm.calls import AttemptRecord
+from atom.llm.catalogue import Estimate, estimate_tokens
+from atom.llm.errors import OverBudgetError
 from atom.llm.ports import ChatRequest, Completion, FinishReason, TextDelta, Usage
+from atom.llm.routes import Budget, Route
+from atom.llm.testing import CannedProvider, sse
+from atom.runs.spending import Spending
 from atom.settings import DatabaseSettings, LlmSettings, Provider, RunSettings
 from atom.web.server import ServerRole
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
 from tests.support.polling import eventually
+from tests.support.processes import script, started
 
 MAX_TOKENS = 100
 STANDING = "SELECT coalesce(sum(used), 0), coalesce(sum(reserved), 0) FROM budget_use"
@@ -192,7 +205,7 @@ async def test_a_limit_that_is_removed_while_it_is_used_ends_no_run(database: UR
     model = ready()
     async with metered(database, home, model) as atom:
         await atom.agent()
-        for _ in range(4):  # each round hits calls before, in and after their reservation
+        for _ in range(2):  # each round hits calls before, in and after their reservation
             budget = await limit(atom, 100_000)
             started = [await atom.start("worker", "go") for _ in range(4)]
             assert (await atom.http.delete(f"/api/budgets/{budget['id']}")).status_code == 204
@@ -215,6 +228,165 @@ async def test_a_process_that_has_not_heard_that_a_limit_is_gone_asks_without_it
         object.__setattr__(accounts, "config", lambda: stale)
         run = await atom.done("worker", "go")
         assert (run["status"], run["error"]) == ("completed", None)
+
+
+@dataclass(frozen=True, slots=True)
+class RaisedMeanwhile(BudgetService):
+    """Whoever is refused finds that a person raised the limit before the run was parked."""
+
+    then: Callable[[], Awaitable[Any]]
+
+    async def reserve(self, session: AsyncSession, budgets: Sequence[Budget], **words: Any) -> bool:
+        try:
+            return await BudgetService.reserve(self, session, budgets, **words)
+        except OverBudgetError:
+            await self.then()
+            raise
+
+
+async def test_a_limit_that_is_raised_while_a_run_is_being_parked_does_not_strand_it(database: URL, home: Path) -> None:
+    async with metered(database, home, ready()) as atom:
+        await atom.agent()
+        await limit(atom, 5, window="run")
+        parts, accounts = atom.atom.parts, atom.atom.worker.accounts
+        late = RaisedMeanwhile(
+            parts.base.outbox, parts.base.clock, parts.models.budgets.subjects, lambda: limit(atom, 5000, window="run")
+        )
+        object.__setattr__(accounts, "budgets", late)
+        run = await atom.start("worker", "go")
+        assert (await atom.settled(run["id"], "completed"))["answer"] == "Done."
+
+
+async def test_what_was_reserved_for_a_call_that_never_began_is_given_back(database: URL, home: Path) -> None:
+    """The task was cancelled between its reservation and its call. What ended is settled once, however often told."""
+    model = ready()
+    async with metered(database, home, model) as atom:
+        await atom.agent()
+        await limit(atom, 10_000)
+        run = await atom.done("worker", "one")
+        used, accounts = model.tokens(model.asked[0]), atom.atom.worker.accounts
+        spending = Spending(UUID(run["id"]), UUID(run["agent_id"]), 100, accounts, atom.atom.worker.halts.admit)
+        route = Route(Provider.SCRIPTED, "m", KeyInfo(Provider.SCRIPTED))
+        await spending.reserve(route, Estimate(500, Decimal(0)))
+        asked = await spending.reserve(route, Estimate(300, Decimal(0)))
+        assert await rows(atom, STANDING) == [(used, 800)]
+        record = AttemptRecord(uuid4(), "scripted", "m", None, 1, "ok", 0.1, charged=70, reservation=asked)
+        for _ in range(2):
+            spending.note("turn-9", record)
+            async with unit_of_work(accounts.sessions) as session:
+                await spending.flush(session)
+            assert await rows(atom, STANDING) == [(used + 70, 500)]
+        async with unit_of_work(accounts.sessions) as session:
+            await spending.flush(session, last=True)
+        assert await rows(atom, STANDING) == [(used + 70, 0)]
+        assert await rows(atom, "SELECT count(*) FROM llm_call WHERE step_key = 'turn-9'") == [(1,)]
+
+
+@pytest.mark.parametrize("then", ["goes on", "is cancelled"])
+async def test_what_a_killed_worker_had_reserved_counts_as_used(database: URL, home: Path, then: str) -> None:
+    """SIGKILL in a call: nobody knows whether it was paid for. It is listed as unknown, and nothing stays reserved."""
+    model = ready()
+    roles = frozenset({ServerRole.WEB})
+    async with metered(database, home, model, roles=roles) as atom:
+        await atom.agent()
+        await limit(atom, 100_000)
+        run = await atom.start("worker", "one")
+        env = {
+            "DATABASE_URL": database.set(drivername="postgresql").render_as_string(hide_password=False),
+            "ATOM_RUNS__LEASE_SECONDS": "1",
+            "ATOM_LLM__MAX_TOKENS": "100",
+            **script(home, {"replies": [{"text": "late", "delay": 60}], "repeat": True}),
+        }
+        with started("worker", home=home / "killed", env=env) as worker:
+            await eventually(lambda: _says(atom, HELD, 1), 20, "a call")
+            os.kill(worker.pid, signal.SIGKILL)
+            worker.ended()
+        ((_, reserved),) = await rows(atom, STANDING)
+        assert reserved > 100
+        if then == "is cancelled":
+            await atom.http.post(f"/api/runs/{run['id']}/cancel")
+        worker_here = frozenset({ServerRole.WORKER})
+        async with metered(database, home / "next", model, roles=worker_here, token=atom.token):
+            ended = await atom.settled(run["id"], "completed", "cancelled", "failed")
+        outcomes = "SELECT array_agg(outcome ORDER BY attempt) FROM llm_call"
+        if then == "goes on":
+            assert ended["status"] == "completed"
+            assert await rows(atom, outcomes) == [(["unknown", "ok"],)]
+            assert await rows(atom, STANDING) == [(reserved + model.tokens(model.asked[0]), 0)]
+        else:
+            assert ended["status"] == "cancelled"
+            assert await rows(atom, outcomes) == [(["unknown"],)]
+            assert await rows(atom, STANDING) == [(reserved, 0)]
+        assert await rows(atom, HELD) == [(0,)]
+
+
+async def test_a_reservation_whose_run_has_ended_without_it_is_swept(database: URL, home: Path) -> None:
+    async with metered(database, home, ready()) as atom:
+        await atom.agent()
+        await limit(atom, 10_000)
+        run = await atom.done("worker", "one")
+        held = """
+        WITH held AS (
+            INSERT INTO budget_reservation (id, budget_id, window_key, amount, execution_id)
+            SELECT gen_random_uuid(), budget_id, window_key, 30, :run FROM budget_use RETURNING 1
+        ), more AS (UPDATE budget_use SET used = 0, reserved = 30 RETURNING 1)
+        SELECT * FROM held, more
+        """
+        assert await rows(atom, held, run=run["id"])
+        long_ago = "UPDATE agent_execution SET ended_at = now() - interval '2 minutes' RETURNING 1"
+        assert await rows(atom, long_ago)
+        await eventually(lambda: _says(atom, HELD, 0), 5, "swept")
+        assert await rows(atom, STANDING) == [(30, 0)]
+
+
+@asynccontextmanager
+async def keyed(database: URL, home: Path, provider: CannedProvider, *names: str) -> AsyncIterator[RunningAtom]:
+    """An Atom with keys of an endpoint whose prices nobody knows; runs are of an agent that names its model."""
+    async with metered(database, home, ready()) as atom:
+        for priority, name in enumerate(names):
+            fields = {"provider": "compatible", "name": name, "secret": f"sk-{name}", "priority": priority}
+            answer = await atom.http.post("/api/keys", json={**fields, "base_url": f"{provider.url}/v1"})
+            assert answer.status_code == 201, answer.text
+        await eventually(lambda: len(atom.atom.parts.models.directory.config.keys) == len(names), what="keys known")
+        await atom.agent(model="compatible/house-model")
+        yield atom
+
+
+def answered() -> CannedProvider:
+    usage = {"prompt_tokens": 11, "completion_tokens": 4, "total_tokens": 15}
+    said = {"choices": [{"index": 0, "delta": {"content": "Hello."}, "finish_reason": None}], "model": "house-model"}
+    stop = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "model": "house-model"}
+    end = {"choices": [], "usage": usage, "model": "house-model"}
+    return CannedProvider([[sse(said, stop, end, "data: [DONE]\n\n")]])
+
+
+async def test_a_key_without_room_leaves_the_call_to_the_next_key(database: URL, home: Path) -> None:
+    async with answered() as provider, keyed(database, home, provider, "first", "second") as atom:
+        keys = {one["name"]: one["id"] for one in (await atom.http.get("/api/keys")).json()["items"]}
+        budget = await limit(atom, 5, scope="key", subject=keys["first"])
+        assert budget["subject_name"] == "first"
+        run = await atom.done("worker", "go")
+        assert (run["status"], run["answer"]) == ("completed", "Hello.")
+        assert await rows(atom, "SELECT key_id::text, input_tokens, output_tokens FROM llm_call") == [
+            (keys["second"], 11, 4)
+        ]
+        await limit(atom, 5, scope="key", subject=keys["second"])
+        run = await atom.done("worker", "go on")
+        assert (run["status"], run["wait_reason"]) == ("waiting", "budget")
+        assert "key" in run["wait_detail"]
+        usage = (await atom.http.get("/api/usage?by=key")).json()["items"]
+        assert [(one["group"], one["name"], one["calls"]) for one in usage] == [(keys["second"], "second", 1)]
+
+
+async def test_money_cannot_be_limited_where_nobody_knows_the_price(database: URL, home: Path) -> None:
+    async with answered() as provider, keyed(database, home, provider, "only") as atom:
+        budget = await limit(atom, 5, unit="usd")
+        run = await atom.done("worker", "go")
+        assert (run["status"], run["wait_reason"], run["resume_at"]) == ("waiting", "budget", None)
+        assert "nobody knows the price of compatible/house-model" in run["wait_detail"]
+        assert provider.requests == []
+        await atom.http.delete(f"/api/budgets/{budget['id']}")
+        assert (await atom.settled(run["id"], "completed"))["answer"] == "Hello."
 
 
 async def test_a_limit_below_what_is_used_stops_the_next_call_only(database: URL, home: Path) -> None:

@@ -17,12 +17,16 @@ from atom.errors import AtomError
 
 MOST_STEPS = 5000  # above what the limits of a run allow
 MOST_SEEN = 5
+HALTED = "Everything is halted: no run goes on until the halt is lifted. Who and why: atom halt"
 
 
 def follow_run(atom: BlockingAtom, out: Output, run_id: str) -> Run:
     """Show the run until it ends or waits for a person, and how it stands then. Ctrl-C leaves it going."""
     view = LiveRun(out, Spinner(out.notes))
     try:
+        found = atom.call(atom.client.runs.get(run_id))
+        if found.halted and not found.ended:
+            out.note(HALTED, "bold red")
         view.spinner.start("waiting for a worker")
         for item in atom.each(atom.client.runs.follow(run_id, on_drop=view.dropped)):
             if not out.as_json:

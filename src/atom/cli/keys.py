@@ -13,7 +13,7 @@ from atom.cli.options import After, Json, Limit, example
 from atom.cli.output import Output, moment, one_line
 from atom.cli.target import connect
 from atom.client import BlockingAtom
-from atom.client.keys import Budget, ProviderKey, RouteList
+from atom.client.keys import Budget, ProviderKey, RouteList, UsageGroup
 from atom.errors import InvalidError, NotFoundError
 
 app = typer.Typer()
@@ -224,14 +224,7 @@ def budgets(as_json: Json = False) -> None:
         out.json(found.plain())
         return
     columns = ("id", "scope", "of", "limit", "a", "used", "reserved")
-    out.table(
-        columns,
-        (
-            (one.id, one.scope, one.subject or "-", _amount(one, one.amount), one.window, _amount(one, one.used),
-             _amount(one, one.reserved))
-            for one in found.items
-        ),
-    )  # fmt: skip
+    out.table(columns, (_budget_row(one) for one in found.items))
 
 
 @app.command(epilog=example("atom keys budget 20 --unit usd --window day"))
@@ -277,16 +270,11 @@ def usage(
     if as_json:
         out.json(found.plain())
         return
-    columns = (by.value, "calls", "failed", "cached", "tokens in", "tokens out", "usd", "unpriced", "seconds")
-    out.table(
-        columns,
-        (
-            (one.group or "-", one.calls, one.failed, one.cache_hits, _known(one.input_tokens),
-             _known(one.output_tokens), _known(one.cost_usd), one.unpriced,
-             "-" if one.seconds is None else f"{one.seconds:.2f}")
-            for one in found.items
-        ),
-    )  # fmt: skip
+    named = ("name",) if by in {By.AGENT, By.KEY} else ()
+    columns = (by.value, *named, "calls", "failed", "cached", "tokens in", "tokens out", "usd", "unpriced", "seconds")
+    out.table(columns, ((one.group or "-", *(one.name or "-" for _ in named), *_sums(one)) for one in found.items))
+    if found.more:
+        out.note("There is more than is shown: --limit raises it.")
 
 
 def _fields(owner: str | None, priority: int | None, models: str | None) -> dict[str, Any]:
@@ -342,6 +330,18 @@ def _amount(one: Budget, amount: str | None) -> str:
         return "-"
     number = f"{float(amount):,.4f}".rstrip("0").rstrip(".")
     return f"${number}" if one.unit == Unit.USD else f"{number} tokens"
+
+
+def _budget_row(one: Budget) -> tuple[object, ...]:
+    whose = one.subject_name or one.subject or "-"
+    amounts = (_amount(one, one.used), _amount(one, one.reserved))
+    return (one.id, one.scope, whose, _amount(one, one.amount), one.window, *amounts)
+
+
+def _sums(one: UsageGroup) -> tuple[object, ...]:
+    tokens = (_known(one.input_tokens), _known(one.output_tokens))
+    seconds = "-" if one.seconds is None else f"{one.seconds:.2f}"
+    return (one.calls, one.failed, one.cache_hits, *tokens, _known(one.cost_usd), one.unpriced, seconds)
 
 
 def _known(value: object) -> object:

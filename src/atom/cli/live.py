@@ -85,6 +85,10 @@ class LiveRun:
                 self._say(f"asking {one_line(data.get('to'))} instead", "yellow")
             case "model.restarted":
                 self._say("the answer broke off and begins anew", "yellow")
+            case "run.halted":
+                self._say(
+                    "Everything is halted: the run goes on when that is lifted. Who and why: atom halt", "bold red"
+                )
             case "run.waiting" if data.get("detail"):
                 self._say(f"waits: {one_line(data.get('detail'))}", "yellow")
             case "tool.requested":

@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from atom.cli.failures import NO
-from atom.cli.follow import exit_like, follow_run, print_error, print_sources, steps, tell_id, with_steps
+from atom.cli.follow import HALTED, exit_like, follow_run, print_error, print_sources, steps, tell_id, with_steps
 from atom.cli.options import After, Json, Limit, RunArgument, RunStatus, example
 from atom.cli.output import Output, moment, one_line, to_json
 from atom.cli.target import connect
-from atom.client.models import Run, Step
+from atom.client.models import Run, RunPage, Step
 from atom.errors import InvalidError
 
 app = typer.Typer()
@@ -36,6 +36,8 @@ def list_runs(
     out.table(columns, ((run.id, run.agent, _state(run), moment(run.created_at), run.task) for run in page.items))
     if page.next:
         out.note(f"More: --after {page.next}")
+    if isinstance(page, RunPage) and page.halted:
+        out.note(HALTED, "bold red")
 
 
 @app.command(epilog=example("atom runs show 0199f1c2-... --json"))
@@ -49,6 +51,8 @@ def show(run_id: RunArgument, as_json: Json = False) -> None:
             return
         journal = steps(atom, run_id)
     _print_run(out, run)
+    if run.halted and not run.ended:
+        out.note(HALTED, "bold red")
     _print_journal(out, journal)
     _print_open_call(out, run)
 

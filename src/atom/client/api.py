@@ -24,6 +24,7 @@ from atom.client.models import (
     NewToken,
     Page,
     Run,
+    RunPage,
     Step,
     Token,
     Tool,
@@ -134,7 +135,7 @@ class Runs:
         return await self.transport.ask(Run, "POST", f"{_agent(agent)}/runs", body=body, key=key or str(new_id()))
 
     def list(self, *, agent: str | None = None, status: str | None = None) -> Listing[Run]:
-        return Listing(self.transport, Page[Run], "/api/runs", {"agent": agent, "status": status})
+        return Listing(self.transport, RunPage, "/api/runs", {"agent": agent, "status": status})
 
     async def get(self, run_id: str) -> Run:
         return await self.transport.ask(Run, "GET", _run(run_id))

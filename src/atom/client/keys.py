@@ -49,6 +49,7 @@ class Budget(Wire):
     id: str
     scope: str
     subject: str | None = None
+    subject_name: str | None = None
     unit: str
     window: str
     amount: str
@@ -62,6 +63,7 @@ class BudgetList(Wire):
 
 class UsageGroup(Wire):
     group: str
+    name: str | None = None
     calls: int = 0
     failed: int = 0
     cache_hits: int = 0
@@ -77,6 +79,7 @@ class UsageReport(Wire):
     since: At
     until: At
     items: tuple[UsageGroup, ...] = ()
+    more: bool = False
 
 
 class CacheStats(Wire):

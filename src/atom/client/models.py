@@ -114,6 +114,7 @@ class Run(Wire):
     retry_of: str | None = None
     parent_id: str | None = None
     review: OpenCall | None = None
+    halted: bool = False
     task: str = ""
     answer: str | None = None
     sources: tuple[Source, ...] = ()
@@ -129,6 +130,12 @@ class Run(Wire):
     @property
     def ended(self) -> bool:
         return self.status in ENDED
+
+
+class RunPage(Page[Run]):
+    """`halted`: the kill switch holds every run."""
+
+    halted: bool = False
 
 
 class Artefact(Wire):

@@ -167,8 +167,8 @@ class Attempt:
         )
 
     def _charged(self, failure: ModelError | None, completion: Completion | None) -> int:
-        """Tokens, estimated where the provider said nothing. A failed attempt that had begun to answer was paid for, and
-        so may have been one that was broken off: the provider had the request, and went on with it perhaps."""
+        """Tokens, estimated where the provider said nothing. A failed attempt that had begun to answer was paid for; so
+        may have been one that was broken off: the provider had the request, and went on with it perhaps."""
         usage = completion.usage if completion else Usage()
         if usage.input_tokens is not None and usage.output_tokens is not None:
             return usage.input_tokens + usage.output_tokens

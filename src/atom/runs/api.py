@@ -78,9 +78,13 @@ class RunOut(BaseModel):
     ended_at: datetime | None
 
 
+HALTED = "Everything is halted by the kill switch: until that is lifted, no run goes on."
+
+
 class RunPage(BaseModel):
     items: list[RunOut]
     next: str | None
+    halted: bool = Field(description=HALTED)
 
 
 class RunIn(BaseModel):
@@ -107,6 +111,7 @@ class OpenCallOut(BaseModel):
 
 class RunDetailOut(RunOut):
     review: OpenCallOut | None = Field(description="What a run in review waits for a person's word on.")
+    halted: bool = Field(description=HALTED)
 
 
 class ReviewIn(BaseModel):
@@ -182,15 +187,18 @@ def routes(runs: RunService, control: RunControl, sessions: Sessions, guard: Gua
         cursor = parse_cursor(after)
         async with unit_of_work(sessions) as session:
             rows = await runs.page(session, agent=agent, status=status, before=cursor, limit=limit + 1)
+            halted = await control.halted(session)
         page = to_page(rows, limit, lambda row: row[0].id)
-        return RunPage(items=[_out(*row) for row in page.items], next=page.next)
+        return RunPage(items=[_out(*row) for row in page.items], next=page.next, halted=halted)
 
     @router.get("/runs/{run_id}", dependencies=[reader])
     async def show_run(run_id: UUID) -> RunDetailOut:
         async with unit_of_work(sessions) as session:
             run, agent = await runs.get(session, run_id)
             step = await control.open_call(session, run_id) if run.wait_reason == WaitReason.REVIEW else None
-        return RunDetailOut(**_out(run, agent).model_dump(), review=_open_call(step) if step else None)
+            halted = await control.halted(session)
+        review = _open_call(step) if step else None
+        return RunDetailOut(**_out(run, agent).model_dump(), review=review, halted=halted)
 
     @router.get("/runs/{run_id}/steps", dependencies=[reader])
     async def list_steps(run_id: UUID, limit: Limit = 50, after: str | None = None) -> StepPage:

@@ -81,6 +81,10 @@ class RunControl:
             if its_state.status is RunStatus.PAUSED or its_state.pause_requested:
                 await self._resume_one(session, each, its_state, by=by.actor)
 
+    async def halted(self, session: AsyncSession) -> bool:
+        """Whether the kill switch holds every run."""
+        return await self.governance.halted(session)
+
     async def open_call(self, session: AsyncSession, id_: UUID) -> Step | None:
         """The call that a run in review waits for."""
         return await store.open_call(session, id_)

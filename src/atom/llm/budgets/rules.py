@@ -31,7 +31,7 @@ class Room:
 
 
 class Blocked(StrEnum):
-    """Why a call does not fit: what calls in progress hold back, what was used, or a limit below what one call takes."""
+    """Why a call does not fit: calls in progress hold the room, it is used, or no window has as much."""
 
     RESERVED = "reserved"
     USED = "used"

@@ -56,12 +56,14 @@ ABANDONED = """
 WITH gone AS (
     DELETE FROM budget_reservation r WHERE {which} RETURNING budget_id, window_key, amount
 ), due AS (SELECT budget_id, window_key, sum(amount) AS amount FROM gone GROUP BY budget_id, window_key)
-UPDATE budget_use u SET reserved = greatest(u.reserved - due.amount, 0), used = least(u.used + due.amount, :most) FROM due
+UPDATE budget_use u
+SET reserved = greatest(u.reserved - due.amount, 0), used = least(u.used + due.amount, :most) FROM due
 WHERE u.budget_id = due.budget_id AND u.window_key = due.window_key
 """
 OF_RUN = "r.execution_id = :run"
 LEFT = """(r.created_at < now() - make_interval(secs => :seconds) OR EXISTS (
-    SELECT 1 FROM agent_execution e WHERE e.id = r.execution_id AND e.ended_at < now() - make_interval(secs => :grace)))"""
+    SELECT 1 FROM agent_execution e
+    WHERE e.id = r.execution_id AND e.ended_at < now() - make_interval(secs => :grace)))"""
 OF_RUN_LOCK, OF_RUN_ABANDONED = text(LOCK.format(which=OF_RUN)), text(ABANDONED.format(which=OF_RUN))
 LEFT_LOCK, LEFT_ABANDONED = text(LOCK.format(which=LEFT)), text(ABANDONED.format(which=LEFT))
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
+from atom.errors import InvalidError
 from atom.identity.guard import Guard, GuardedRoute
 from atom.identity.models import Permission
 from atom.infra.db import Sessions, unit_of_work
@@ -19,10 +20,12 @@ from atom.llm.ledger.models import LlmCall
 from atom.llm.ledger.service import GroupBy, LedgerService
 
 DAYS = 30
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class UsageGroupOut(BaseModel):
     group: str = Field(description="A day, provider/model, or the id of the agent or key (empty: none).")
+    name: str | None = Field(description="What that agent or key is called.")
     calls: int
     failed: int
     cache_hits: int
@@ -39,6 +42,7 @@ class UsageReport(BaseModel):
     since: datetime
     until: datetime
     items: list[UsageGroupOut]
+    more: bool = Field(description="There are more groups than `limit`; they are not in the list.")
 
 
 class CallOut(BaseModel):
@@ -87,12 +91,15 @@ def usage_routes(ledger: LedgerService, clock: Clock, sessions: Sessions, guard:
         until: datetime | None = None,
         limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 100,
     ) -> UsageReport:
-        """Sums over every attempt, failed ones too. Without `since`: the last 30 days."""
-        end = _utc(until) if until else clock.now()
-        begin = _utc(since) if since else end - timedelta(days=DAYS)
+        """Sums over every attempt, failed ones too, the dearest group first (days: the latest).
+
+        Days are those of UTC, and so is a time without a zone. Without `since`: the 30 days before `until`.
+        """
+        begin, end = period(since, until, clock.now())
         async with unit_of_work(sessions) as session:
-            found = await ledger.usage(session, by, since=begin, until=end, limit=limit)
-        return UsageReport(by=by, since=begin, until=end, items=[UsageGroupOut(**asdict(one)) for one in found])
+            found = await ledger.usage(session, by, since=begin, until=end, limit=limit + 1)
+        items = [UsageGroupOut(**asdict(one)) for one in found[:limit]]
+        return UsageReport(by=by, since=begin, until=end, items=items, more=len(found) > limit)
 
     @router.get("/runs/{run_id}/calls", dependencies=[Depends(guard.requires(Permission.RUNS_READ))])
     async def list_calls(
@@ -123,8 +130,23 @@ def cache_routes(cache: ResponseCache, guard: Guard) -> APIRouter:
     return router
 
 
-def _utc(at: datetime) -> datetime:
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+def period(since: datetime | None, until: datetime | None, now: datetime) -> tuple[datetime, datetime]:
+    """In UTC. Raises InvalidError."""
+    end = now if until is None else _utc("until", until)
+    begin = end - timedelta(days=DAYS) if since is None else _utc("since", since)
+    if begin >= end:
+        raise InvalidError(
+            "since: it is not before the end of the period.", hint="`until` is now unless it is given.", field="since"
+        )
+    return begin, end
+
+
+def _utc(name: str, at: datetime) -> datetime:
+    """Bounded: the ends of what a `datetime` holds are no dates at all in some zones."""
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+    if not EARLIEST <= aware <= LATEST:
+        raise InvalidError(f"{name}: it is too far away.", hint="Such as 2026-01-31T00:00:00Z.", field=name)
+    return aware.astimezone(UTC)
 
 
 def _call(row: LlmCall) -> CallOut:
