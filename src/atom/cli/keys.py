@@ -214,6 +214,31 @@ def routes(
     _print_routes(out, found)
 
 
+@app.command("models", epilog=example("atom keys models anthropic/claude-sonnet-4-5"))
+def show_models(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[PROVIDER/MODEL]", help="Any model. None: all that are in use.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is known of models: context, abilities, and dollars for a million tokens. `?`: nobody knows."""
+    out = Output.open(as_json)
+    with connect() as atom:
+        found = atom.call(atom.client.keys.models(model))
+    if as_json:
+        out.json(found.plain())
+        return
+    columns = ("model", "context", "tools", "vision", "usd in", "usd out", "usd cached")
+    out.table(
+        columns,
+        (
+            (f"{one.provider}/{one.model}", _known(one.context_tokens), _able(one.tools), _able(one.vision),
+             _known(one.input_usd), _known(one.output_usd), _known(one.cached_usd))
+            for one in found.items
+        ),
+    )  # fmt: skip
+
+
 @app.command(epilog=example("atom keys budgets"))
 def budgets(as_json: Json = False) -> None:
     """List the limits, and what is used of them."""
@@ -346,6 +371,10 @@ def _sums(one: UsageGroup) -> tuple[object, ...]:
 
 def _known(value: object) -> object:
     return "?" if value is None else value
+
+
+def _able(value: bool | None) -> str:
+    return "?" if value is None else "yes" if value else "no"
 
 
 def _print_routes(out: Output, found: RouteList) -> None:

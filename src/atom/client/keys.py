@@ -43,6 +43,23 @@ class RouteList(Wire):
     routes: tuple[Route, ...] = ()
 
 
+class ModelFacts(Wire):
+    """None is what nobody knows. Prices are dollars for a million tokens, as text."""
+
+    provider: str
+    model: str
+    context_tokens: int | None = None
+    tools: bool | None = None
+    vision: bool | None = None
+    input_usd: str | None = None
+    output_usd: str | None = None
+    cached_usd: str | None = None
+
+
+class ModelCatalogue(Wire):
+    items: tuple[ModelFacts, ...] = ()
+
+
 class Budget(Wire):
     """Amounts are decimal numbers as text, so that nothing is rounded on the way."""
 
@@ -135,6 +152,10 @@ class Keys:
 
     async def set_routes(self, routes: list[dict[str, Any]]) -> RouteList:
         return await self.transport.ask(RouteList, "PUT", "/api/routes", body={"routes": routes})
+
+    async def models(self, model: str | None = None) -> ModelCatalogue:
+        """What is known of `provider/model`; without it: of all that are in use."""
+        return await self.transport.ask(ModelCatalogue, "GET", "/api/models/catalogue", query={"model": model})
 
     async def budgets(self) -> BudgetList:
         return await self.transport.ask(BudgetList, "GET", "/api/budgets")

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from uuid import UUID
 
 from atom.llm.access import KeyInfo, environment_access, environment_key
-from atom.llm.choice import KEYED, Choice, choose, default_model
+from atom.llm.choice import KEYED, MODEL_NAME, Choice, choose, configured, default_model
 from atom.llm.errors import ModelNotConfiguredError
 from atom.settings import LlmSettings, Provider
 
@@ -102,6 +102,14 @@ def first_choice(settings: LlmSettings, config: Config, wanted: str | None, requ
             lines = tuple(line for line in lines if line in usable)
             keys = tuple(key for key in keys if key.provider in offered)
     return choose(settings, wanted, keys, tuple(line.provider for line in lines))
+
+
+def models_in_use(settings: LlmSettings, config: Config) -> tuple[tuple[Provider, str], ...]:
+    """Every model that is named somewhere: by the defaults of the providers, the routes and the keys."""
+    found = [(one, default_model(settings, one, config.keys)) for one in configured(settings, config.keys)]
+    found += [(line.provider, line.model) for line in config.lines if line.model]
+    found += [(key.provider, name) for key in config.keys for name in key.models if MODEL_NAME.fullmatch(name)]
+    return tuple(dict.fromkeys(one for one in found if one[1]))
 
 
 def permitted(key: KeyInfo, model: str, requester: str | None) -> bool:
