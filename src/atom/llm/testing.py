@@ -89,6 +89,7 @@ class CannedProvider:
     answers: list[Sequence[bytes | float]]
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
     _server: asyncio.Server | None = None
@@ -126,6 +127,7 @@ class CannedProvider:
         headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         self.headers.append(headers)
+        self.paths.append(head.split(" ", 2)[1])
         self.requests.append(json.loads(body) if body else {})
 
 
