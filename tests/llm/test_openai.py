@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from atom.llm.access import environment_access
+from atom.llm.access import Access, KeyInfo, environment_access
+from atom.llm.adapters import azure, bedrock
 from atom.llm.adapters.faults import Route
 from atom.llm.adapters.openai import OpenAIModel, Reading, build, is_strict, to_payload
 from atom.llm.errors import (
@@ -247,3 +249,28 @@ def test_conversation_as_it_is_sent() -> None:
 )
 def test_strict_mode_only_for_schemas_it_takes(schema: dict[str, Any], strict: bool) -> None:
     assert is_strict(schema) is strict
+
+
+@pytest.mark.parametrize(
+    ("provider", "base", "path", "header"),
+    [
+        (Provider.AZURE, "", "/openai/deployments/m-1/chat/completions?api-version=", ("api-key", "k-1")),
+        (Provider.BEDROCK, "/openai/v1", "/openai/v1/chat/completions", ("authorization", "Bearer k-1")),
+        (Provider.OPENAI, "/v1", "/v1/chat/completions", ("authorization", "Bearer k-1")),
+    ],
+)
+async def test_each_of_its_hosts_is_asked_at_its_own_path_with_its_own_header(
+    monkeypatch: pytest.MonkeyPatch, provider: Provider, base: str, path: str, header: tuple[str, str]
+) -> None:
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-admin-of-the-environment")
+    make = {Provider.AZURE: azure.build, Provider.BEDROCK: bedrock.build, Provider.OPENAI: build}[provider]
+    async with CannedProvider([[sse(chunk({"content": "hi"}, "stop"), "data: [DONE]\n\n")]]) as canned:
+        access = Access(KeyInfo(provider, base_url=f"{canned.url}{base}"), SecretStr("k-1"))
+        model = make(access, LlmSettings())
+        items = [item async for item in model.stream(ask("x", model="m-1"))]
+        await model.aclose()
+    assert isinstance(items[-1], Completion)
+    assert items[-1].text == "hi"
+    assert canned.targets[0].startswith(f"POST {path}")
+    assert canned.headers[0][header[0]] == header[1]
+    assert "sk-admin" not in repr(canned.headers)

@@ -202,6 +202,9 @@ def _at(place: Place, wire: Provider) -> int:
 
 
 UNAVAILABLE, TIMEOUT, TRUNCATED, MALFORMED = "llm_unavailable", "llm_timeout", "llm_truncated", "llm_malformed"
+REFUSED, KEY = "llm_request_refused", "llm_key_refused"
+CALLED = Reply(tool_calls=(WRITE,))
+
 BREAKS: Mapping[StreamFaultKind, str] = {
     "disconnect": UNAVAILABLE,
     "truncate": TRUNCATED,
