@@ -15,8 +15,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / "build" / "campaign" / "state.json"
-# Volumes of tests that are not property tests.
-MORE = {"CRASH_POINTS": "all", "CANCELLATIONS": "1000", "VAULT_VOLUME": "all", "LLM_FAULTS": "all"}
+MORE = {  # volumes of tests that are not property tests
+    "CRASH_POINTS": "all",
+    "CANCELLATIONS": "1000",
+    "VAULT_VOLUME": "all",
+    "LLM_FAULTS": "all",
+    "PARALLEL_RUNS": "100",
+}
 FILE_TIMEOUT = 7200  # seconds for one test file
 
 
