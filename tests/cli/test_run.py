@@ -203,6 +203,13 @@ def test_options_reach_the_server(fake: FakeAtom, cli: Cli) -> None:
     assert any("idempotency-key" in seen.headers for seen in fake.seen)
 
 
+def test_an_answers_shape_and_a_fresh_answer_are_asked_for(fake: FakeAtom, cli: Cli, tmp_path: Path) -> None:
+    answered(fake)
+    (tmp_path / "shape.json").write_text('{"type": "object"}')
+    cli("run", "guide", "How?", "--schema", str(tmp_path / "shape.json"), "--no-cache")
+    assert fake.bodies == [{"task": "How?", "no_cache": True, "response_schema": {"type": "object"}}]
+
+
 def bad_inputs(folder: Path) -> dict[str, tuple[list[str], bytes, str]]:
     twins = []
     for name in ("one", "two"):
@@ -210,7 +217,11 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], bytes, str]]:
         (folder / name / "same.txt").write_text(name)
         twins += ["--file", str(folder / name / "same.txt")]
     os.mkfifo(folder / "pipe")
+    (folder / "list.json").write_text("[]")
+    (folder / "broken.json").write_text('{"type":')
     return {
+        "schema that is a list": (["x", "--schema", str(folder / "list.json")], b"", "is no JSON object"),
+        "schema that is not JSON": (["x", "--schema", str(folder / "broken.json")], b"", "is not JSON"),
         "missing file": (["x", "--file", str(folder / "nope")], b"", "does not exist"),
         "directory": (["x", "--file", str(folder)], b"", "is a directory"),
         "pipe": (["x", "--file", str(folder / "pipe")], b"", "not a regular file"),

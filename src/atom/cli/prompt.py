@@ -1,11 +1,12 @@
 """What a person gives: a task, instructions, files. Everything is checked before anything is sent."""
 
+import json
 import stat
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from atom.errors import InvalidError, TooLargeError
 
@@ -35,11 +36,26 @@ def read_task(task: str) -> str:
     return text
 
 
+def read_schema(path: Path | None) -> dict[str, Any] | None:
+    """A JSON object from a file."""
+    if path is None:
+        return None
+    try:
+        found = json.loads(_text_of(path))
+    except ValueError as error:
+        raise TextError(f"{path} is not JSON: {error}.", hint="It holds one JSON schema.") from error
+    if not isinstance(found, dict):
+        raise TextError(f"{path} is no JSON object.", hint="It holds one JSON schema.")
+    return found
+
+
 def read_instructions(text: str | None, path: Path | None) -> str | None:
     if text is not None and path is not None:
         raise TextError("--instructions and --instructions-file are both given.", hint="Give one of them.")
-    if path is None:
-        return text
+    return text if path is None else _text_of(path)
+
+
+def _text_of(path: Path) -> str:
     check_file(path)
     with path.open("rb") as file:
         return _read(file, str(path))

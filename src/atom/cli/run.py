@@ -9,7 +9,7 @@ from atom.cli.follow import exit_like, follow_run, tell_id
 from atom.cli.options import AgentArgument, Json, Priority
 from atom.cli.output import Output
 from atom.cli.progress import bar
-from atom.cli.prompt import Attachment, attachments, read_task
+from atom.cli.prompt import Attachment, attachments, read_schema, read_task
 from atom.cli.target import connect
 from atom.client import BlockingAtom
 from atom.kit.ids import new_id
@@ -31,6 +31,12 @@ def run(
     priority: Annotated[
         Priority, typer.Option("--priority", help="How urgent it is, beside other runs that wait.")
     ] = Priority.NORMAL,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Ask the model anew where the response cache has an answer.")
+    ] = False,
+    schema: Annotated[
+        Path | None, typer.Option("--schema", metavar="FILE", help="A JSON schema that the answer has to fit.")
+    ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the run's id and return at once.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -40,7 +46,7 @@ def run(
     Ctrl-C leaves the run going.
     """
     text = read_task(task)
-    files = attachments(file or [])
+    files, shape = attachments(file or []), read_schema(schema)
     out = Output.open(as_json)
     with connect() as atom:
         paths = [_upload(atom, out, agent, item) for item in files]
@@ -52,6 +58,8 @@ def run(
                 conversation_id=conversation,
                 model=model,
                 priority=None if priority is Priority.NORMAL else priority.value,
+                no_cache=no_cache,
+                response_schema=shape,
                 key=str(new_id()),
             )
         )

@@ -121,15 +121,22 @@ class Runs:
         conversation_id: str | None = None,
         model: str | None = None,
         priority: str | None = None,
+        no_cache: bool = False,
+        response_schema: Mapping[str, Any] | None = None,
         key: str | None = None,
     ) -> Run:
-        """Give an agent a task. `key` (made up when not given) lets a cut request be repeated without a second run."""
+        """Give an agent a task. `key` (made up when not given) lets a cut request be repeated without a second run.
+
+        `response_schema`: a JSON schema that the answer has to fit.
+        """
         body: dict[str, Any] = {"task": task}
         optional = {
             "files": list(files) or None,
             "conversation_id": conversation_id,
             "model": model,
             "priority": priority,
+            "no_cache": no_cache or None,
+            "response_schema": None if response_schema is None else dict(response_schema),
         }
         body.update({name: value for name, value in optional.items() if value is not None})
         return await self.transport.ask(Run, "POST", f"{_agent(agent)}/runs", body=body, key=key or str(new_id()))
