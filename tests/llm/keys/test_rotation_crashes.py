@@ -35,8 +35,8 @@ from tests.support.vaults import Replica
 ALL = os.environ.get("VAULT_VOLUME") == "all"
 FEW = 3  # keys where every point is a case of its own
 MANY = 1000 if ALL else 200
-KILLS = 200 if ALL else 10
-POINTS = 8  # of all of them, in the sample
+KILLS = 200 if ALL else 6
+POINTS = 5  # of all of them, in the sample
 POINTS_OF_A_KEY = 8
 KILLED = -signal.SIGKILL
 
