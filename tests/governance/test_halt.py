@@ -69,7 +69,7 @@ async def process(database: URL, home: Path, world: World, **more: Any) -> Async
     settings = settings_for_tests(
         home,
         runs=RunSettings(
-            lease_seconds=20, sweep_seconds=0.3, max_concurrent=50, max_running_per_agent=100, max_turns=500
+            lease_seconds=60, sweep_seconds=0.3, max_concurrent=50, max_running_per_agent=100, max_turns=500
         ),
         llm=LlmSettings(provider=Provider.SCRIPTED, scripted_path=home / "unused.json"),
         database=DatabaseSettings(pool_size=12, max_overflow=2, pool_timeout=10),

@@ -94,5 +94,6 @@ async def test_a_listener_that_comes_back_makes_the_process_look(sessions: Sessi
     halts, _ = watch(sessions, SlowGovernance(True))
     halts.hear("")
     async with asyncio.timeout(5):
-        while not halts.control.halted:
+        while not halts.control.heard:
             await asyncio.sleep(0.01)
+    assert halts.control.halted

@@ -35,11 +35,10 @@ INSERT INTO budget_reservation (id, budget_id, window_key, amount, execution_id)
 VALUES (:id, :budget_id, :window_key, :amount, :execution_id)
 """)
 MOST = Decimal(999_999_999_999)  # what the columns hold; a provider that reports nonsense must not end the run
-LOCK = """
+LOCK = text("""
 SELECT 1 FROM budget_use u JOIN budget_reservation r ON r.budget_id = u.budget_id AND r.window_key = u.window_key
-WHERE {which} ORDER BY u.budget_id, u.window_key FOR UPDATE OF u
-"""
-LOCK_THESE = text(LOCK.format(which="r.id = ANY(:ids)"))
+WHERE r.id = ANY(:ids) ORDER BY u.budget_id, u.window_key FOR UPDATE OF u
+""")
 SETTLE = text("""
 WITH gone AS (
     DELETE FROM budget_reservation WHERE id = :id RETURNING budget_id, window_key, amount
@@ -52,20 +51,19 @@ UPDATE budget_use u SET reserved = greatest(u.reserved - due.amount, 0), used = 
 WHERE u.budget_id = due.budget_id AND u.window_key = due.window_key
 """)
 # A reservation without an owner: nobody knows whether its call was paid for, so it was.
-ABANDONED = """
+ABANDONED = text("""
 WITH gone AS (
-    DELETE FROM budget_reservation r WHERE {which} RETURNING budget_id, window_key, amount
+    DELETE FROM budget_reservation WHERE id = ANY(:ids) RETURNING budget_id, window_key, amount
 ), due AS (SELECT budget_id, window_key, sum(amount) AS amount FROM gone GROUP BY budget_id, window_key)
 UPDATE budget_use u
 SET reserved = greatest(u.reserved - due.amount, 0), used = least(u.used + due.amount, :most) FROM due
 WHERE u.budget_id = due.budget_id AND u.window_key = due.window_key
-"""
-OF_RUN = "r.execution_id = :run"
-LEFT = """(r.created_at < now() - make_interval(secs => :seconds) OR EXISTS (
-    SELECT 1 FROM agent_execution e
-    WHERE e.id = r.execution_id AND e.ended_at < now() - make_interval(secs => :grace)))"""
-OF_RUN_LOCK, OF_RUN_ABANDONED = text(LOCK.format(which=OF_RUN)), text(ABANDONED.format(which=OF_RUN))
-LEFT_LOCK, LEFT_ABANDONED = text(LOCK.format(which=LEFT)), text(ABANDONED.format(which=LEFT))
+""")
+OF_RUN = text("SELECT DISTINCT id FROM budget_reservation WHERE execution_id = :run")
+LEFT = text("""
+SELECT DISTINCT r.id FROM budget_reservation r JOIN agent_execution e ON e.id = r.execution_id
+WHERE r.created_at < now() - make_interval(secs => :seconds) OR e.ended_at < now() - make_interval(secs => :grace)
+""")
 
 
 async def all_budgets(session: AsyncSession) -> Sequence[BudgetRow]:
@@ -117,7 +115,7 @@ async def room(session: AsyncSession, *, budget_id: UUID, window_key: str) -> Ro
 
 async def lock(session: AsyncSession, ids: Sequence[UUID]) -> None:
     """For whoever settles several reservations in one transaction."""
-    await session.execute(LOCK_THESE, {"ids": list(ids)})
+    await session.execute(LOCK, {"ids": list(ids)})
 
 
 async def settle(session: AsyncSession, id_: UUID, *, tokens: int, usd: Decimal | None) -> None:
@@ -125,15 +123,19 @@ async def settle(session: AsyncSession, id_: UUID, *, tokens: int, usd: Decimal 
 
 
 async def abandoned(session: AsyncSession, run_id: UUID) -> None:
-    await session.execute(OF_RUN_LOCK, {"run": run_id})
-    await session.execute(OF_RUN_ABANDONED, {"run": run_id, "most": MOST})
+    await _abandon(session, (await session.scalars(OF_RUN, {"run": run_id})).all())
 
 
 async def expire(session: AsyncSession, *, seconds: float, grace: float) -> None:
     """Those older than `seconds`, and those of runs that ended `grace` seconds ago."""
-    values = {"seconds": seconds, "grace": grace}
-    await session.execute(LEFT_LOCK, values)
-    await session.execute(LEFT_ABANDONED, {**values, "most": MOST})
+    await _abandon(session, (await session.scalars(LEFT, {"seconds": seconds, "grace": grace})).all())
+
+
+async def _abandon(session: AsyncSession, ids: Sequence[UUID]) -> None:
+    if not ids:
+        return
+    await lock(session, ids)
+    await session.execute(ABANDONED, {"ids": list(ids), "most": MOST})
 
 
 async def hold_config(session: AsyncSession) -> int:
