@@ -32,7 +32,7 @@ from atom.web.server import Server, ServerRole
 from atom.web.testing import settings_for_tests
 from atom.wiring import Atom, build
 
-LEASE = 1.0
+LEASE = 2.0
 TOOLS = ("current_time", "write_file", "delete_file")
 SCRIPT: tuple[Reply, ...] = (
     Reply(tool_calls=(call("current_time"),)),
