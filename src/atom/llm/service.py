@@ -2,9 +2,11 @@
 
 import asyncio
 import importlib
+import importlib.util
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import ModuleType
 from uuid import UUID
 
 import structlog
@@ -31,6 +33,7 @@ log = structlog.get_logger(service="byok")
 
 Factory = Callable[[Access], Awaitable[ChatModel]]
 MOST_FOLLOWED = 3  # calls that a call waits for in turn, as each of them fails; then it asks for itself
+LEGACY = "httpx"
 MAX_OPEN = 64  # adapters with their connections; the one used longest ago is closed
 
 ADAPTERS = {provider: f"atom.llm.adapters.{provider}" for provider in Provider}
@@ -41,7 +44,7 @@ def adapter_factories(settings: LlmSettings) -> dict[Provider, Factory]:
 
     def factory(name: str) -> Factory:
         async def load(access: Access) -> ChatModel:
-            module = await asyncio.to_thread(importlib.import_module, name)
+            module = await asyncio.to_thread(_import, name)
             await asyncio.to_thread(price_list)
             model: ChatModel = await asyncio.to_thread(module.build, access, settings)
             return model
@@ -49,6 +52,14 @@ def adapter_factories(settings: LlmSettings) -> dict[Provider, Factory]:
         return load
 
     return {provider: factory(name) for provider, name in ADAPTERS.items()}
+
+
+def _import(name: str) -> ModuleType:
+    """OpenAI's SDK looks in every call whether `httpx` is loaded, and would find half of it while Google's, in another
+    thread, imports it: where it is installed, it is whole before any of them is used."""
+    if importlib.util.find_spec(LEGACY) is not None:
+        importlib.import_module(LEGACY)
+    return importlib.import_module(name)
 
 
 Identity = tuple[Provider, UUID | None, int]
