@@ -23,6 +23,7 @@ from atom.events.sequencer import CHANNEL, Sequencer
 from atom.events.service import EventReader, Outbox, Signal
 from atom.feed.hub import FeedHub
 from atom.governance.approvals import ApprovalService
+from atom.governance.evidence.changes import ChangeBook
 from atom.governance.halt import CHANNEL as HALT_CHANNEL
 from atom.governance.halt import HaltService
 from atom.governance.service import GovernanceService
@@ -54,6 +55,7 @@ from atom.runs.indexing import INDEX_JOB, index_handler
 from atom.runs.local_control import LocalControl
 from atom.runs.patience import Patience
 from atom.runs.ports import Workspaces
+from atom.runs.rating import RatingService
 from atom.runs.service import RunService
 from atom.runs.spending import Accounts
 from atom.runs.waking import RunWaking
@@ -64,6 +66,7 @@ from atom.tools.builtin import builtin_tools
 from atom.tools.http import tool_egress
 from atom.tools.registry import ToolRegistry
 from atom.tools.search import search_text_tool
+from atom.training.service import TrainingService
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class Parts:
     runs: RunService
     control: RunControl
     approvals: ApprovalService
+    training: TrainingService
     halt: HaltService
     jobs: JobService
     workspaces: Workspaces
@@ -143,7 +147,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     search = workspace_search(settings.home)
     egress, search_text = tool_egress(settings.tools), search_text_tool(search)
     tools = ToolRegistry(builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=search_text))
-    agents = AgentService(base.outbox, frozenset(tools.names), llm.choose)
+    agents = AgentService(base.outbox, frozenset(tools.names), llm.choose, ChangeBook(base.outbox))
     governance = GovernanceService(agents, {name: tools.get(name).action for name in tools.names})
     workspaces = open_workspaces(settings)
     reader = base.reader
@@ -152,15 +156,16 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     )
     hub = FeedHub(reader, base.stamped, dropped)
     work = _running(settings, base, Using(agents, governance, layer, tools, hub, workspaces))
-    approvals = ApprovalService(base.outbox, RunWaking(work.family))
+    approvals = ApprovalService(base.outbox, RunWaking(work.family), governance.evidence)
+    training = TrainingService(work.runs, RatingService(governance.evidence))
     jobs = JobService(base.doorbell)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
         ROTATE_JOB: rotate_handler(base.sessions, layer.keys),
     }
     parts = Parts(
-        base, guard, identity, agents, work.runs, work.control, approvals, HaltService(base.outbox), jobs, workspaces,
-        layer, work.patience, tools, search, hub, _health(settings, base, layer),
+        base, guard, identity, agents, work.runs, work.control, approvals, training, HaltService(base.outbox), jobs,
+        workspaces, layer, work.patience, tools, search, hub, _health(settings, base, layer),
     )  # fmt: skip
     return Atom(
         settings=settings,

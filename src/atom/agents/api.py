@@ -23,6 +23,7 @@ class AgentOut(BaseModel):
     tools: list[str]
     model: str | None
     maturity: str
+    class_maturity: dict[str, str] = Field(description="Classes of actions in which it may do less than that.")
     status: str
     version: int
     max_running: int | None
@@ -150,6 +151,7 @@ def _out(agent: Agent) -> AgentOut:
         tools=list(agent.tools),
         model=agent.model,
         maturity=agent.maturity,
+        class_maturity=dict(agent.class_maturity),
         status=agent.status,
         version=agent.version,
         max_running=agent.max_running,

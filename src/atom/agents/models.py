@@ -21,6 +21,7 @@ class Agent(Base):
     """The definition in force. Every change of it is a new `version`; runs keep the one they began with.
 
     `max_running`: most of its runs at work at one time; None: as many as the deployment gives every agent.
+    `class_maturity`: classes of actions in which it may do less than its maturity says.
     """
 
     __tablename__ = "agent"
@@ -31,6 +32,7 @@ class Agent(Base):
     tools: Mapped[list[str]] = mapped_column(ARRAY(Text))
     model: Mapped[str | None]
     maturity: Mapped[str]
+    class_maturity: Mapped[dict[str, Any]]
     status: Mapped[str]
     version: Mapped[int]
     max_running: Mapped[int | None]

@@ -1,7 +1,7 @@
 """Agents: defined, changed (every change is a version), paused, retired."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from atom.agents.errors import (
     MaturityNotYoursError,
 )
 from atom.agents.models import Agent, AgentStatus, AgentVersion
+from atom.agents.ports import MaturityBook, Unwritten
 from atom.events.models import EventType
 from atom.events.service import Outbox
 from atom.identity.models import Permission, Principal
@@ -43,11 +44,15 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class AgentService:
-    """`tool_names` are the exact names that can be granted; `check_model` raises for a model that cannot be chosen."""
+    """`tool_names` are the exact names that can be granted; `check_model` raises for a model that cannot be chosen.
+
+    `book` keeps who set a maturity by hand.
+    """
 
     outbox: Outbox
     tool_names: frozenset[str]
     check_model: Callable[[str], object] = field(repr=False)
+    book: MaturityBook = field(default_factory=Unwritten, repr=False)
 
     async def create(self, session: AsyncSession, by: Principal, name: str, definition: Changes) -> Agent:
         if not NAME.fullmatch(name) or parse_id(name):
@@ -72,7 +77,8 @@ class AgentService:
         if not await store.add(session, values):
             raise AgentExistsError(name)
         agent = await self.get(session, str(id_))
-        await self._record(session, agent, by, EventType.AGENT_CREATED)
+        await self._record(session, agent, by.actor, EventType.AGENT_CREATED)
+        await self._set_by_hand(session, agent, FIRST_MATURITY, by)
         return agent
 
     async def get(self, session: AsyncSession, ref: str, *, lock: bool = False) -> Agent:
@@ -120,7 +126,17 @@ class AgentService:
             values["maturity"] = changes.maturity
         if changes.max_running is not None:
             values["max_running"] = changes.max_running or None
-        return await self._save(session, agent, by, values)
+        before = agent.maturity
+        saved = await self._save(session, agent, by.actor, values)
+        await self._set_by_hand(session, saved, before, by)
+        return saved
+
+    async def set_maturity(
+        self, session: AsyncSession, agent: Agent, by: str, *, maturity: str, classes: Mapping[str, str]
+    ) -> Agent:
+        """For governance alone, which keeps why. The caller has locked the agent. A new version, like every change."""
+        assert maturity in MATURITIES
+        return await self._save(session, agent, by, {"maturity": maturity, "class_maturity": dict(classes)})
 
     async def set_status(self, session: AsyncSession, by: Principal, ref: str, status: AgentStatus) -> Agent:
         """Pause, resume or retire; retiring is for good. Setting the status it has changes nothing."""
@@ -129,9 +145,16 @@ class AgentService:
             return agent
         if agent.status == AgentStatus.RETIRED:
             raise AgentRetiredError(f"Agent {agent.name!r} is retired.", hint="Create a new one.")
-        return await self._save(session, agent, by, {"status": status.value})
+        return await self._save(session, agent, by.actor, {"status": status.value})
 
-    async def _save(self, session: AsyncSession, agent: Agent, by: Principal, values: dict[str, object]) -> Agent:
+    async def _set_by_hand(self, session: AsyncSession, agent: Agent, before: str, by: Principal) -> None:
+        after = agent.maturity
+        if after != before:
+            await self.book.set_by_hand(
+                session, agent.id, version=agent.version, before=before, after=after, by=by.actor
+            )
+
+    async def _save(self, session: AsyncSession, agent: Agent, by: str, values: dict[str, object]) -> Agent:
         if all(getattr(agent, name) == value for name, value in values.items()):
             return agent
         await store.save(session, agent.id, {"version": agent.version + 1, **values})
@@ -139,14 +162,14 @@ class AgentService:
         await self._record(session, saved, by, EventType.AGENT_CHANGED)
         return saved
 
-    async def _record(self, session: AsyncSession, agent: Agent, by: Principal, type_: EventType) -> None:
+    async def _record(self, session: AsyncSession, agent: Agent, by: str, type_: EventType) -> None:
         definition = describe(agent)
         await store.add_version(
             session,
-            {"agent_id": agent.id, "version": agent.version, "definition": definition, "changed_by": by.actor},
+            {"agent_id": agent.id, "version": agent.version, "definition": definition, "changed_by": by},
         )
         data = {key: value for key, value in definition.items() if key != "instructions"} | {"version": agent.version}
-        await self.outbox.emit(session, type_, actor=by.actor, agent_id=agent.id, data=data)
+        await self.outbox.emit(session, type_, actor=by, agent_id=agent.id, data=data)
 
     def _check(self, changes: Changes, by: Principal) -> None:
         if changes.instructions is not None and len(changes.instructions) > MAX_INSTRUCTIONS:
@@ -186,6 +209,7 @@ def describe(agent: Agent) -> dict[str, object]:
         "tools": list(agent.tools),
         "model": agent.model,
         "maturity": agent.maturity,
+        "class_maturity": dict(agent.class_maturity),
         "status": agent.status,
         "max_running": agent.max_running,
     }

@@ -18,12 +18,13 @@ async def add(session: AsyncSession, values: dict[str, Any]) -> bool:
 
 
 async def by_id(session: AsyncSession, id_: UUID, *, lock: bool = False) -> Agent | None:
-    return await session.get(Agent, id_, populate_existing=True, with_for_update=lock or None)
+    """`lock` keeps other changes of the agent out, and lets runs of it be added meanwhile."""
+    return await session.get(Agent, id_, populate_existing=True, with_for_update={"key_share": True} if lock else None)
 
 
 async def by_name(session: AsyncSession, name: str, *, lock: bool = False) -> Agent | None:
     query = select(Agent).where(func.lower(Agent.name) == name.lower()).execution_options(populate_existing=True)
-    return (await session.scalars(query.with_for_update() if lock else query)).one_or_none()
+    return (await session.scalars(query.with_for_update(key_share=True) if lock else query)).one_or_none()
 
 
 async def names(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, str]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from atom.cli import maturity as earned
 from atom.cli.job import watch_job
 from atom.cli.options import After, AgentArgument, AgentStatus, Json, Limit, example
 from atom.cli.output import Output, moment
@@ -35,6 +36,7 @@ Level = Annotated[Maturity | None, typer.Option("--maturity", help="How far it m
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 app = typer.Typer()
+earned.add_to_agents(app)
 
 
 @app.command(epilog=example('atom agents create guide --instructions "Answer from the docs." --tools search_text'))
@@ -232,6 +234,7 @@ def _print_agent(out: Output, agent: Agent) -> None:
             ("id", agent.id),
             ("status", agent.status),
             ("maturity", agent.maturity),
+            ("less by class", ", ".join(f"{name} {level}" for name, level in sorted(agent.class_maturity.items()))),
             ("version", agent.version),
             ("model", agent.model or "Atom's choice"),
             ("tools", _tools(agent)),

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from atom.cli import maturity
 from atom.cli.failures import NO
 from atom.cli.follow import HALTED, exit_like, follow_run, print_error, print_sources, steps, tell_id, with_steps
 from atom.cli.options import After, Json, Limit, RunArgument, RunStatus, example
@@ -14,6 +15,7 @@ from atom.client.models import Run, RunPage, Step
 from atom.errors import InvalidError
 
 app = typer.Typer()
+maturity.add_to_runs(app)
 
 
 @app.command("list", epilog=example("atom runs list --agent guide --status failed"))

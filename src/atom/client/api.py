@@ -10,6 +10,7 @@ import httpx2
 
 from atom.client.follow import RUN_ENDED, Item, OnDrop, Source, follow, read_items
 from atom.client.keys import Cache, Halting, Keys
+from atom.client.maturity import Maturity, Training
 from atom.client.models import (
     Agent,
     AgentVersion,
@@ -290,6 +291,8 @@ class AtomClient:
         self.keys = Keys(self.transport)
         self.cache = Cache(self.transport)
         self.halting = Halting(self.transport)
+        self.maturity = Maturity(self.transport)
+        self.training = Training(self.transport)
 
     async def conversation(self, conversation_id: str) -> Conversation:
         return await self.transport.ask(Conversation, "GET", f"/api/conversations/{segment(conversation_id)}")

@@ -37,6 +37,7 @@ class Agent(Wire):
     tools: tuple[str, ...] = ()
     model: str | None = None
     maturity: str
+    class_maturity: dict[str, str] = {}
     status: str
     version: int
     max_running: int | None = None

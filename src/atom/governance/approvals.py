@@ -11,6 +11,8 @@ from atom.events.models import EventType
 from atom.events.service import Outbox
 from atom.governance import store
 from atom.governance.errors import ApprovalExpiredError, ApprovalNotFoundError, ApprovalSettledError
+from atom.governance.evidence.kinds import ApprovalOutcome
+from atom.governance.evidence.service import EvidenceService
 from atom.governance.ports import RunWaker
 from atom.governance.tables import Approval, ApprovalStatus
 from atom.identity.models import Principal
@@ -26,6 +28,7 @@ class ApprovalService:
 
     outbox: Outbox
     waker: RunWaker
+    evidence: EvidenceService
 
     async def get(self, session: AsyncSession, id_: UUID) -> tuple[Approval, str]:
         """The approval and its agent's name."""
@@ -57,9 +60,12 @@ class ApprovalService:
         if not await store.settle(session, id_, status, by=by.actor, note=clean(note) if note else None):
             approval, _ = await self.get(session, id_)  # as it is now: somebody may have been first
             raise self._refusal(approval, id_)
+        approval, agent = await self.get(session, id_)
         await self._record(session, approval, by.actor, status)
+        outcome = ApprovalOutcome.APPROVED if approve else ApprovalOutcome.REJECTED
+        await self.evidence.approval_decided(session, approval, outcome)
         await self.waker.wake(session, approval.execution_id, by=by.actor)
-        return await self.get(session, id_)
+        return approval, agent
 
     async def expire_due(self, session: AsyncSession) -> None:
         """End what nobody decided in time; the run goes on and its agent is told. For the sweep."""

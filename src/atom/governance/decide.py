@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from atom.governance.models import Action, EffectClass, Eyes, Maturity, Risk, Verdict
+from atom.governance.models import Action, ActionClass, EffectClass, Eyes, Maturity, Risk, Verdict
 
 
 class Trigger(StrEnum):
@@ -63,12 +63,24 @@ EXPLAIN = {
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What governance knows of an agent. `tools`: actions it was given; `grants`: those it may do past the floor."""
+    """What governance knows of an agent. `tools`: actions it was given; `grants`: those it may do past the floor.
+
+    `ceilings`: classes of actions in which it has earned less than its maturity.
+    """
 
     maturity: Maturity
     active: bool
     tools: frozenset[str]
     grants: frozenset[str] = frozenset()
+    ceilings: tuple[tuple[ActionClass, Maturity], ...] = ()
+
+    def at(self, action: Action) -> Maturity:
+        """Its maturity for this action: that of the action's class, and never above its own."""
+        lowest, class_ = self.maturity, action.action_class
+        for of, ceiling in self.ceilings:
+            if of is class_ and ceiling.rank < lowest.rank:
+                lowest = ceiling
+        return lowest
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +133,13 @@ def _table(agent: Standing, action: Action | None, trigger: Trigger) -> Decision
         return Decision(Verdict.DENY, Reason.UNKNOWN_ACTION)
     if action.name not in agent.tools:
         return Decision(Verdict.DENY, Reason.NOT_GRANTED)
-    automated = _automated(agent.maturity, trigger)
+    maturity = agent.at(action) if agent.ceilings else agent.maturity  # of every effect: most have none
+    automated = _automated(maturity, trigger)
     if automated is Verdict.DENY:
         return Decision(Verdict.DENY, Reason.AUTOMATED_TRIGGER)
-    if action.risk > agent.maturity.rank + 1:
+    if action.risk > maturity.rank + 1:
         return Decision(Verdict.DENY, Reason.FAR_ABOVE_MATURITY)
-    if action.risk > agent.maturity.rank:
+    if action.risk > maturity.rank:
         return Decision(Verdict.ASK, Reason.ABOVE_MATURITY)
     if action.risk >= Risk.CRITICAL or action.effect is EffectClass.IRREVERSIBLE:
         return _past_the_floor(agent, action)
@@ -136,7 +149,7 @@ def _table(agent: Standing, action: Action | None, trigger: Trigger) -> Decision
 
 
 def _past_the_floor(agent: Standing, action: Action) -> Decision:
-    if agent.maturity is Maturity.AUTONOMOUS and action.name in agent.grants:
+    if agent.at(action) is Maturity.AUTONOMOUS and action.name in agent.grants:
         return Decision(Verdict.ALLOW, Reason.NAMED_GRANT)
     return Decision(Verdict.ASK, Reason.CRITICAL_OR_IRREVERSIBLE)
 

@@ -17,6 +17,15 @@ class Maturity(StrEnum):
         """1 for a student up to 4 for an autonomous agent: the highest risk it may take without asking."""
         return list(Maturity).index(self) + 1
 
+    @property
+    def above(self) -> "Maturity | None":
+        """The next rung. None: there is none."""
+        return next((one for one in Maturity if one.rank == self.rank + 1), None)
+
+    @property
+    def below(self) -> "Maturity | None":
+        return next((one for one in Maturity if one.rank == self.rank - 1), None)
+
 
 class Risk(IntEnum):
     LOW = 1
@@ -49,11 +58,21 @@ class Label(StrEnum):
     SECRET = "secret"  # noqa: S105 - the name of a label
 
 
+class ActionClass(StrEnum):
+    """What kind of thing an action is. Within an agent's maturity each class may have a lower one of its own."""
+
+    READ = "read"
+    WRITE = "write"
+    DESTROY = "destroy"
+    EGRESS = "egress"
+    DELEGATE = "delegate"
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
     """Something an agent may want to do, by its exact name. `egress`: it can carry chosen bytes out.
 
-    `reads`: the labels of what it brings into the run.
+    `reads`: the labels of what it brings into the run. `delegates`: it has somebody else work.
     """
 
     name: str
@@ -61,6 +80,18 @@ class Action:
     effect: EffectClass
     egress: bool = False
     reads: frozenset[Label] = frozenset({Label.TRUSTED})
+    delegates: bool = False
+
+    @property
+    def action_class(self) -> ActionClass:
+        """Exactly one: of those that fit, the first here. What leaves the house is egress, whatever else it does."""
+        if self.egress:
+            return ActionClass.EGRESS
+        if self.effect is EffectClass.IRREVERSIBLE or self.risk >= Risk.CRITICAL:
+            return ActionClass.DESTROY
+        if self.delegates:
+            return ActionClass.DELEGATE
+        return ActionClass.READ if self.effect is EffectClass.READ else ActionClass.WRITE
 
 
 class Verdict(StrEnum):

@@ -12,8 +12,10 @@ from atom.agents.models import Agent, AgentStatus
 from atom.agents.service import AgentService
 from atom.governance import store
 from atom.governance.decide import Decision, Reason, Spoken, Standing, decide
+from atom.governance.evidence.kinds import is_violation
+from atom.governance.evidence.service import EvidenceService
 from atom.governance.halt import halted_error
-from atom.governance.models import Action, Maturity, Verdict
+from atom.governance.models import Action, ActionClass, Maturity, Verdict
 from atom.governance.tables import ApprovalStatus
 from atom.governance.wish import Speaker, Wish
 from atom.kit.text import canonical_json, clean, shorten
@@ -30,6 +32,10 @@ class GovernanceService:
     agents: AgentService
     actions: Mapping[str, Action]
     speakers: tuple[Speaker, ...] = ()
+
+    @property
+    def evidence(self) -> EvidenceService:
+        return EvidenceService(self.agents, self.actions)
 
     async def authorize(self, session: AsyncSession, wish: Wish, *, step_key: str) -> Decision:
         """Decide with the agent as it is now, and audit, in the caller's transaction. A failure here is a refusal.
@@ -57,13 +63,24 @@ class GovernanceService:
                 "data": {
                     "agent_version": agent.version,
                     "trigger": wish.trigger.value,
-                    "maturity": able.maturity.value,
+                    "maturity": (able.maturity if action is None else able.at(action)).value,
                     "digest": digest(agent.version, wish.action, wish.arguments),
                     **({"rules": [one.rule for one in spoken]} if spoken else {}),
                 },
             },
         )
+        if is_violation(decision):
+            await self._violated(session, agent, wish, action, spoken)
         return decision
+
+    async def _violated(
+        self, session: AsyncSession, agent: Agent, wish: Wish, action: Action | None, spoken: Sequence[Spoken]
+    ) -> None:
+        """It falls for what it attempted by its own standing, and not for what those it works for have not earned."""
+        own = decide(standing(agent), action, wish.trigger, spoken)
+        if is_violation(own):
+            same = digest(0, wish.action, wish.arguments)  # whatever version of the agent attempts it
+            await self.evidence.violated(session, agent, wish, own, digest=same)
 
     async def _spoken(
         self, session: AsyncSession, agent: Agent, action: Action | None, wish: Wish
@@ -163,6 +180,7 @@ def standing(agent: Agent) -> Standing:
         maturity=Maturity(agent.maturity),
         active=agent.status == AgentStatus.ACTIVE,
         tools=frozenset(agent.tools),
+        ceilings=tuple((ActionClass(name), Maturity(level)) for name, level in agent.class_maturity.items()),
     )
 
 
@@ -172,7 +190,8 @@ def capped(agent: Standing, callers: Sequence[Standing]) -> Standing:
         return agent
     lowest = min((agent, *callers), key=lambda one: one.maturity.rank)
     active = agent.active and all(one.active for one in callers)
-    return replace(agent, maturity=lowest.maturity, active=active, grants=frozenset())
+    ceilings = tuple(ceiling for one in (agent, *callers) for ceiling in one.ceilings)  # the lowest of a class counts
+    return replace(agent, maturity=lowest.maturity, active=active, grants=frozenset(), ceilings=ceilings)
 
 
 def digest(agent_version: int, action: str, arguments: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from atom.events.models import EventType
 from atom.events.service import Outbox
 from atom.governance.decide import Trigger
+from atom.governance.evidence.kinds import Stepping
 from atom.governance.service import GovernanceService, Wish
 from atom.identity.models import Principal
 from atom.infra.db import after_commit
@@ -20,8 +21,9 @@ from atom.runs import store
 from atom.runs.errors import ReviewAbortedError, ReviewInvalidError, ReviewStaleError, RunNotFoundError
 from atom.runs.family import Family
 from atom.runs.models import Run, RunStatus, Step
+from atom.runs.rating import of_run
 from atom.runs.records import ToolRecord, tool_to_json
-from atom.runs.transitions import State, pause, resume, reviewed
+from atom.runs.transitions import State, in_progress, pause, resume, reviewed
 
 PAUSE_CHANNEL = "atom_pause"  # its payload is the run's id
 MAX_RESULT = 200_000
@@ -55,23 +57,33 @@ class RunControl:
     outbox: Outbox
     pause_here: Callable[[UUID], None]
 
-    async def cancel(self, session: AsyncSession, by: Principal, id_: UUID) -> None:
-        """A run that nobody works on ends here; a worker that has it stops and ends it. So do those it started."""
+    async def cancel(self, session: AsyncSession, by: Principal, id_: UUID, *, hung_up: bool = False) -> None:
+        """A run that nobody works on ends here; a worker that has it stops and ends it. So do those it started.
+
+        `hung_up`: whoever waited for it is gone, which says nothing about the agent.
+        """
         run, state = await self._locked(session, id_)
         if state.status is RunStatus.CANCELLED:
             return
+        worked = in_progress(state, begun=run.started_at is not None) and not hung_up
         descendants = await self.family.locked_descendants(session, id_)
         ended = await self.family.cancel_one(session, run, state, by=by.actor)
         for each, its_state in descendants:
             await self.family.cancel_one(session, each, its_state, by=by.actor)
         if ended:
             await self.family.ended(session, run, RunStatus.CANCELLED, by=by.actor)
+        if worked:
+            await self._stepped_in(session, run, by, Stepping.CANCEL)
 
     async def pause(self, session: AsyncSession, by: Principal, id_: UUID) -> None:
         """A run that nobody works on is paused here; a worker that has it stops at its next step boundary."""
         found = [await self._locked(session, id_), *await self.family.locked_descendants(session, id_)]
+        first, how_it_stood = found[0]
+        worked = in_progress(how_it_stood, begun=first.started_at is not None)
         for run, state in found:
             await self._pause_one(session, run, state, by=by.actor)
+        if worked:
+            await self._stepped_in(session, first, by, Stepping.PAUSE)
 
     async def resume(self, session: AsyncSession, by: Principal, id_: UUID) -> None:
         """Let a paused run go on, with those it started that were paused. Raises RunNotPausedError, RunEndedError."""
@@ -112,6 +124,10 @@ class RunControl:
                 await self._done(session, by, run, after, step, result=word.result or "")
             case ReviewDecision.RETRY:
                 await self._retry(session, by, run, after, step, note=word.note)
+
+    async def _stepped_in(self, session: AsyncSession, run: Run, by: Principal, how: Stepping) -> None:
+        """What a person did to a run while its agent worked; what follows for runs that it started is not theirs."""
+        await self.governance.evidence.intervened(session, await of_run(session, run), by, how)
 
     async def _locked(self, session: AsyncSession, id_: UUID) -> tuple[Run, State]:
         """The run, locked, and the one above it before: see `family`."""

@@ -49,6 +49,12 @@ class RunOpenError(ConflictError):
     code = "run_open"
 
 
+class RunNotRateableError(ConflictError):
+    """Only what a run has completed can be good or bad."""
+
+    code = "run_not_rateable"
+
+
 class RunNotPausedError(ConflictError):
     code = "run_not_paused"
 

@@ -29,6 +29,7 @@ from atom.runs.family import Family
 from atom.runs.models import Run, RunStatus, Step, StepKind, StepStatus, WaitReason
 from atom.runs.plan import Ask, Place, next_step
 from atom.runs.ports import Answered, ChosenModel
+from atom.runs.rating import of_run
 from atom.runs.records import ReplyRecord, ToolRecord, reply_from_json, reply_to_json, tool_from_json, tool_to_json
 from atom.runs.sources import Source
 from atom.runs.spending import Spending, StepHooks
@@ -270,6 +271,7 @@ class Journal:
         said = clean_json({"code": error.code, "message": error.message, "hint": error.hint})
         async with unit_of_work(self.sessions) as session:
             await self._end(session, FAIL, {"error": said, "worked_ms": Run.worked_ms + worked_ms})
+            await self.governance.evidence.failed(session, await of_run(session, self.run), error.code)
             await self._emit(session, EventType.RUN_FAILED, {"error": said})
 
     async def cancelled(self, *, worked_ms: int) -> None:

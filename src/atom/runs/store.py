@@ -90,6 +90,11 @@ SERVED = text(
     "INSERT INTO agent_turn (agent_id, served_at) VALUES (:agent_id, clock_timestamp())"
     " ON CONFLICT (agent_id) DO UPDATE SET served_at = excluded.served_at"
 )
+# A call that was refused never began: it has no `verdict` in its request.
+PERFORMED = text(
+    "SELECT DISTINCT name FROM execution_step"
+    " WHERE execution_id = :id AND kind = 'tool' AND request ->> 'verdict' = 'allow' ORDER BY name"
+)
 DESCENDANTS = text("""
 WITH RECURSIVE family AS (
     SELECT id, status FROM agent_execution WHERE parent_id = :id
@@ -277,6 +282,11 @@ async def child(session: AsyncSession, parent: UUID, step: str) -> Run | None:
 async def is_done(session: AsyncSession, id_: UUID, key: str) -> bool:
     query = select(Step.status).where(Step.execution_id == id_, Step.key == key)
     return await session.scalar(query) == StepStatus.DONE
+
+
+async def performed(session: AsyncSession, id_: UUID) -> Sequence[str]:
+    """Names of the tools that the run has called, those only whose calls began."""
+    return list((await session.scalars(PERFORMED, {"id": id_})).all())
 
 
 async def open_call(session: AsyncSession, id_: UUID) -> Step | None:

@@ -142,6 +142,16 @@ def woken(state: State, reason: WaitReason) -> State | None:
     return _out_of_hands(state, RunStatus.QUEUED) if state.wait_reason is reason else None
 
 
+def in_progress(state: State, *, begun: bool) -> bool:
+    """Whether its agent is in the middle of its work: then whoever stops it intervenes.
+
+    Not before it began, nor while it waits for a provider, a budget or an operator: that is no verdict on the agent.
+    """
+    if not begun:
+        return False
+    return state.status in WORKABLE or state.wait_reason in {WaitReason.APPROVAL, WaitReason.CHILD}
+
+
 def is_poison(crashes: int) -> bool:
     """A run whose workers die at the same step again and again fails, and blocks nobody."""
     return crashes >= MAX_CRASHES

@@ -7,6 +7,8 @@ from atom.agents import api as agents_api
 from atom.feed import api as feed_api
 from atom.feed.stream import Stream
 from atom.governance import api as governance_api
+from atom.governance.evidence.api import maturity_routes
+from atom.governance.evidence.promotion import MaturityService
 from atom.governance.halt_api import halt_routes
 from atom.identity import api as identity_api
 from atom.identity.guard import public
@@ -20,8 +22,10 @@ from atom.ops import api as ops_api
 from atom.runs import api as runs_api
 from atom.runs.artefacts import ArtefactService
 from atom.runs.artefacts_api import artefact_routes
+from atom.runs.rating_api import rating_routes
 from atom.settings import Settings
 from atom.tools import api as tools_api
+from atom.training.api import session_routes, training_routes
 from atom.web.openai import api as openai_api
 from atom.web.openai.answering import Answering
 from atom.web.openai.watching import Watch
@@ -43,6 +47,10 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         runs_api.index_routes(parts.agents, parts.jobs, base.sessions, guard),
         governance_api.routes(parts.approvals, base.sessions, guard),
         tools_api.routes(parts.tools, guard),
+        maturity_routes(MaturityService(parts.agents), base.sessions, guard),
+        rating_routes(parts.training.ratings, base.sessions, guard),
+        training_routes(parts.training, base.sessions, guard),
+        session_routes(parts.training, base.sessions, guard),
         halt_routes(parts.halt, base.sessions, guard),
         *model_routers(parts),
         ops_api.job_routes(parts.jobs, base.sessions, guard),

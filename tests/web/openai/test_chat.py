@@ -31,9 +31,12 @@ async def test_each_agent_is_a_model(door: Open) -> None:
         await d.atom.http.post("/api/agents/retired/retire")
         assert [model.id async for model in d.openai.models.list()] == ["worker"]
         assert (await d.openai.models.retrieve("worker")).owned_by == "atom"
-        with pytest.raises(openai.NotFoundError) as caught:
-            await d.openai.models.retrieve("nobody")
-    assert caught.value.code == "model_not_found"
+        for unknown in ("nobody", "vendor/model"):
+            with pytest.raises(openai.NotFoundError) as caught:
+                await d.openai.models.retrieve(unknown)
+            assert caught.value.code == "model_not_found"
+        slash = await d.atom.http.get("/v1/models/vendor%2Fmodel")
+    assert (slash.status_code, slash.json()["error"]["code"]) == (404, "model_not_found")
 
 
 async def test_answer_with_usage_and_its_run(door: Open) -> None:

@@ -116,7 +116,7 @@ class Answering:
     async def _cancel(self, call: Call) -> None:
         try:
             async with unit_of_work(self.sessions) as session:
-                await self.control.cancel(session, call.by, call.run_id)
+                await self.control.cancel(session, call.by, call.run_id, hung_up=True)
         except AtomError as error:  # it has ended meanwhile, or the database is away: then it goes on
             log.info("api.hangup_not_passed_on", run_id=str(call.run_id), error_code=error.code)
         else:

@@ -1,0 +1,1 @@
+"""Training: tasks that a person works on together with an agent."""
