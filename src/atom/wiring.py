@@ -22,7 +22,8 @@ from atom.feed.hub import FeedHub
 from atom.governance.approvals import ApprovalService
 from atom.governance.halt import CHANNEL as HALT_CHANNEL
 from atom.governance.halt import HaltService
-from atom.governance.service import GovernanceService
+from atom.governance.knowledge import CHANNEL as GOVERNANCE_CHANNEL
+from atom.governance.layer import GovernanceBase, GovernanceLayer, build_governance
 from atom.identity.guard import Guard
 from atom.identity.origin import TrustedNames
 from atom.identity.service import IdentityService
@@ -87,6 +88,7 @@ class Parts:
     control: RunControl
     approvals: ApprovalService
     halt: HaltService
+    governance: GovernanceLayer
     jobs: JobService
     workspaces: Workspaces
     models: ModelLayer
@@ -135,7 +137,11 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     egress, search_text = tool_egress(settings.tools), search_text_tool(search)
     tools = ToolRegistry(builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=search_text))
     agents = AgentService(base.outbox, frozenset(tools.names), llm.choose)
-    governance = GovernanceService(agents, {name: tools.get(name).action for name in tools.names})
+    governance = build_governance(
+        GovernanceBase(base.sessions, base.outbox, base.clock, base.registry, agents, layer.ledger),
+        settings.governance,
+        {name: tools.get(name).action for name in tools.names},
+    )
     workspaces = open_workspaces(settings)
     reader = base.reader
     dropped = Counter(
@@ -155,8 +161,8 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         base.clock,
     )
     parts = Parts(
-        base, guard, identity, agents, work.runs, work.control, approvals, HaltService(base.outbox), jobs, workspaces,
-        layer, work.patience, tools, search, hub, health,
+        base, guard, identity, agents, work.runs, work.control, approvals, HaltService(base.outbox), governance, jobs,
+        workspaces, layer, work.patience, tools, search, hub, health,
     )  # fmt: skip
     return Atom(
         settings=settings,
@@ -180,7 +186,7 @@ class Using:
     """What runs are worked on with."""
 
     agents: AgentService
-    governance: GovernanceService
+    governance: GovernanceLayer
     layer: ModelLayer
     tools: ToolRegistry
     hub: FeedHub
@@ -202,12 +208,12 @@ class Running:
 
 def _running(settings: Settings, base: Foundation, using: Using) -> Running:
     local = LocalControl()
-    family = Family(using.agents, using.governance, base.outbox, base.doorbell, settings.runs, local.cancel)
+    family = Family(using.agents, using.governance.service, base.outbox, base.doorbell, settings.runs, local.cancel)
     claims = Claims(base.sessions, using.agents, settings.runs, owner_name())
     worker = RunWorker(
         sessions=base.sessions,
         claims=claims,
-        governance=using.governance,
+        governance=using.governance.service,
         outbox=base.outbox,
         doorbell=base.doorbell,
         family=family,
@@ -231,12 +237,13 @@ def _running(settings: Settings, base: Foundation, using: Using) -> Running:
         settings=settings.runs,
         check_model=using.layer.llm.choose,
     )
-    control = RunControl(family, using.governance, base.outbox, local.pause)
+    control = RunControl(family, using.governance.service, base.outbox, local.pause)
     heard = {
         CANCEL_CHANNEL: local.hear_cancel,
         PAUSE_CHANNEL: local.hear_pause,
         HALT_CHANNEL: local.hear_halt,
         MODELS_CHANNEL: using.layer.directory.hear,
+        GOVERNANCE_CHANNEL: using.governance.hearing.hear,
     }
     return Running(worker, claims, family, runs, control, heard, Patience(family))
 

@@ -1,19 +1,21 @@
 """The one door: every effect of an agent is authorised here, and audited in the transaction of its step."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from atom.agents.models import Agent, AgentStatus
+from atom.agents.models import Agent
 from atom.agents.service import AgentService
 from atom.governance import store
-from atom.governance.decide import Decision, Reason, Spoken, Standing, decide
+from atom.governance.decide import Decision, Reason, decide
 from atom.governance.halt import HaltedError
-from atom.governance.models import Action, Maturity, Verdict
+from atom.governance.knowledge import Knowledge, Situation, capped, standing
+from atom.governance.models import Action, Verdict
+from atom.governance.policies.judging import PolicyJudge
 from atom.governance.tables import ApprovalStatus
 from atom.governance.wish import Speaker, Wish
 from atom.kit.text import canonical_json, clean, shorten
@@ -25,11 +27,13 @@ MAX_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class GovernanceService:
-    """`actions` are the registered ones by exact name. `speakers` know the rules beside the table."""
+    """`actions` are the registered ones by exact name. `speakers` know rules beside the table and the policies."""
 
     agents: AgentService
     actions: Mapping[str, Action]
     speakers: tuple[Speaker, ...] = ()
+    knowledge: Knowledge = field(default_factory=Knowledge)
+    policies: PolicyJudge = field(default_factory=PolicyJudge)
 
     async def authorize(self, session: AsyncSession, wish: Wish, *, step_key: str) -> Decision:
         """Decide with the agent as it is now, and audit, in the caller's transaction. A failure here is a refusal.
@@ -37,15 +41,15 @@ class GovernanceService:
 
         An approval turns `ask` into `allow` once, and only for the very call it was given for.
         """
-        if await store.halt(session) is not None:
+        door = await store.door(session, (wish.agent_id, *wish.callers))
+        if door.halted is not None:
             raise HaltedError("Everything is halted.", hint="`atom halt` says why, `atom halt --lift` lets it go on.")
-        agent = await self.agents.get(session, str(wish.agent_id))
-        able = await self._standing(session, agent, wish.callers)
-        action = self.actions.get(wish.action)
-        spoken = await self._spoken(session, agent, action, wish)
-        decision = decide(able, action, wish.trigger, spoken)
+        situation, decision = await self._decided(session, door, wish)
+        agent = situation.known.agent
+        rules = decision.rules
         if decision.verdict is Verdict.ASK:
             decision = await self._answered(session, wish, decision, agent, step_key)
+        spoke = [one.rule for one in rules]
         await store.audit(
             session,
             {
@@ -58,28 +62,36 @@ class GovernanceService:
                 "data": {
                     "agent_version": agent.version,
                     "trigger": wish.trigger.value,
-                    "maturity": able.maturity.value,
+                    "maturity": situation.known.able.maturity.value,
                     "digest": digest(agent.version, wish.action, wish.arguments),
-                    **({"rules": [one.rule for one in spoken]} if spoken else {}),
+                    **({"rules": spoke} if spoke else {}),
                 },
             },
         )
         return decision
 
-    async def _spoken(
-        self, session: AsyncSession, agent: Agent, action: Action | None, wish: Wish
-    ) -> tuple[Spoken, ...]:
+    async def explain(self, session: AsyncSession, wish: Wish) -> tuple[Situation, Decision, str | None]:
+        """What it would come to now, without an effect and without a record; and why everything is halted, if it is."""
+        door = await store.door(session, (wish.agent_id, *wish.callers))
+        return *await self._decided(session, door, wish), door.halted
+
+    async def _decided(self, session: AsyncSession, door: store.Door, wish: Wish) -> tuple[Situation, Decision]:
+        action = self.actions.get(wish.action)
+        situation = await self.knowledge.situation(session, door, action, wish.trigger)
+        known, found = situation.known, situation.verdicts
         if action is None:
-            return ()
-        return tuple([one for by in self.speakers for one in await by.speak(session, agent, action, wish)])
+            return situation, decide(known.able, None, wish.trigger)
+        spoken = [*found.spoken]
+        if found.looks_at_call:
+            spoken += await self.policies.judge(session, found.looks_at_call, wish)
+        for by in self.speakers:
+            spoken += await by.speak(session, known.agent, action, wish)
+        if found.decision is not None and len(spoken) == len(found.spoken):
+            return situation, found.decision
+        return situation, decide(known.able, action, wish.trigger, spoken)
 
     async def halted(self, session: AsyncSession) -> bool:
         return await store.halt(session) is not None
-
-    async def _standing(self, session: AsyncSession, agent: Agent, callers: Sequence[UUID]) -> Standing:
-        """Working for others, an agent may do no more than the least mature of them: maturity cannot be borrowed."""
-        above = [await self.agents.get(session, str(caller)) for caller in callers]
-        return capped(standing(agent), [standing(one) for one in above])
 
     async def _answered(
         self, session: AsyncSession, wish: Wish, asked: Decision, agent: Agent, step_key: str
@@ -152,23 +164,6 @@ class GovernanceService:
 
     async def withdraw_approvals(self, session: AsyncSession, run_id: UUID) -> None:
         await store.cancel_approvals(session, run_id)
-
-
-def standing(agent: Agent) -> Standing:
-    return Standing(
-        maturity=Maturity(agent.maturity),
-        active=agent.status == AgentStatus.ACTIVE,
-        tools=frozenset(agent.tools),
-    )
-
-
-def capped(agent: Standing, callers: Sequence[Standing]) -> Standing:
-    """What an agent may do for others: at the lowest maturity of all, without grants, only while all are active."""
-    if not callers:
-        return agent
-    lowest = min((agent, *callers), key=lambda one: one.maturity.rank)
-    active = agent.active and all(one.active for one in callers)
-    return replace(agent, maturity=lowest.maturity, active=active, grants=frozenset())
 
 
 def digest(agent_version: int, action: str, arguments: Mapping[str, Any]) -> str:
