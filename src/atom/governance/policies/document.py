@@ -25,9 +25,10 @@ from atom.governance.policies.errors import PolicyInvalidError
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 20
 MAX_NODES = 20_000
+CHARS_A_NODE = 16  # a long text counts as several
 MAX_ALIASES = 20  # of what they stand for each use counts as nodes of its own: no bomb grows from a few
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
-FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))([eE][-+]?[0-9]{1,3})?")
 WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 Path = tuple[str | int, ...]
@@ -94,13 +95,13 @@ class _Reader:
 
     def _value(self, event: Event, path: Path, *, depth: int) -> Any:
         self.places.setdefault(path, _place(event))
-        self._count(event, 1)
+        begun = self.nodes
+        self._count(event, 1 + (len(event.value) // CHARS_A_NODE if isinstance(event, ScalarEvent) else 0))
         if isinstance(event, AliasEvent):
             return self._alias(event)
         assert isinstance(event, NodeEvent)
         if depth > MAX_DEPTH:
             raise _wrong(event, f"nested more than {MAX_DEPTH} deep.")
-        begun = self.nodes
         if isinstance(event, ScalarEvent):
             value: Any = _scalar(event)
         elif isinstance(event, MappingStartEvent):

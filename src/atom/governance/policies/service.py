@@ -54,8 +54,8 @@ class PolicyService:
         version = (before.version if before else 0) + int(changed)
         if changed and not dry_run:
             await self._room(session, policy.policy)
-            values = {"name": policy.policy, "version": version, "source": source, "document": document.value}
-            await store.add(session, {**values, "applied_by": by})
+            text = (source, document.value)
+            await store.add(session, name=policy.policy, version=version, text=text, by=by)
             await self._record(session, by, policy.policy, version, EventType.POLICY_APPLIED)
         compared = diff(old, source, policy.policy, version - int(changed), version)
         return Applied(policy.policy, version, changed, len(policy.rules), warnings, compared)
@@ -67,7 +67,7 @@ class PolicyService:
         if before is None or before.source is None:
             raise PolicyNotFoundError(name)
         version = before.version + 1
-        await store.add(session, {"name": name, "version": version, "source": None, "document": None, "applied_by": by})
+        await store.add(session, name=name, version=version, text=None, by=by)
         await self._record(session, by, name, version, EventType.POLICY_REMOVED)
         return version
 

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, null, select
+from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.governance.policies.models import Policy, PolicyEpoch
 
 LOCK = select(PolicyEpoch.version).with_for_update()  # applies are one after the other: a version is given once
-IN_FORCE = text("""
+IN_FORCE = sql("""
 SELECT e.version || ':' || e.xmin AS stamp, p.name, p.document
 FROM policy_epoch e LEFT JOIN (
     SELECT DISTINCT ON (name) name, source, document FROM policy ORDER BY name, version DESC
@@ -29,8 +30,11 @@ async def in_force(session: AsyncSession) -> tuple[str, list[tuple[str, Any]]]:
     return rows[0].stamp, [(row.name, row.document) for row in rows if row.name is not None]
 
 
-async def add(session: AsyncSession, values: dict[str, Any]) -> None:
-    await session.execute(insert(Policy).values(applied_at=func.now(), **values))
+async def add(session: AsyncSession, *, name: str, version: int, text: tuple[str, Any] | None, by: str) -> None:
+    """`text`: the source and what it says; None: the version that removes the policy."""
+    source, document = text if text is not None else (None, null())  # JSON's null would be a document
+    statement = insert(Policy).values(name=name, version=version, source=source, document=document, applied_by=by)
+    await session.execute(statement.values(applied_at=func.now()))
 
 
 async def latest(session: AsyncSession, name: str) -> Policy | None:
