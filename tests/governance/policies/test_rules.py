@@ -137,8 +137,7 @@ def test_money_that_nobody_knows_counts_as_spent() -> None:
     assert one.needs == {"run"}
     assert said(one, {}, run=Spent(Decimal("0.1"))) is None
     assert said(one, {}, run=Spent(Decimal("0.10000001"))) is not None
-    for spent in ({}, {"run": Spent(Decimal("0.05"), known=False)}):
-        found = said(one, {}, **spent)
+    for found in (said(one, {}), said(one, {}, run=Spent(Decimal("0.05"), known=False))):
         assert found is not None
         assert "taken as fulfilled" in found.detail
     certain = said(one, {}, run=Spent(Decimal(1), known=False))
