@@ -279,6 +279,15 @@ class RunSettings(Group):
     max_task_chars: int = Field(default=100_000, ge=100, le=2_000_000, description="Longest task, in characters.")
 
 
+class GovernanceSettings(Group):
+    cache_entries: int = Field(
+        default=50_000, ge=100, le=5_000_000, description="Most decisions the cache of a process keeps."
+    )
+    cache_seconds: float = Field(
+        default=600.0, gt=0, le=86_400, description="Longest a decision stays in the cache. A change ends it at once."
+    )
+
+
 class WorkspaceSettings(Group):
     url: str = Field(
         default="",
@@ -325,6 +334,7 @@ class Settings(Group):
     llm: LlmSettings = LlmSettings()
     vault: VaultSettings = VaultSettings()
     runs: RunSettings = RunSettings()
+    governance: GovernanceSettings = GovernanceSettings()
     workspaces: WorkspaceSettings = WorkspaceSettings()
     tools: ToolSettings = ToolSettings()
 

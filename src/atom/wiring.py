@@ -26,7 +26,8 @@ from atom.governance.approvals import ApprovalService
 from atom.governance.evidence.changes import ChangeBook
 from atom.governance.halt import CHANNEL as HALT_CHANNEL
 from atom.governance.halt import HaltService
-from atom.governance.service import GovernanceService
+from atom.governance.knowledge import CHANNEL as GOVERNANCE_CHANNEL
+from atom.governance.layer import GovernanceBase, GovernanceLayer, build_governance
 from atom.identity.guard import Guard
 from atom.identity.origin import TrustedNames
 from atom.identity.service import IdentityService
@@ -99,6 +100,7 @@ class Parts:
     approvals: ApprovalService
     training: TrainingService
     halt: HaltService
+    governance: GovernanceLayer
     jobs: JobService
     workspaces: Workspaces
     models: ModelLayer
@@ -148,7 +150,11 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     egress, search_text = tool_egress(settings.tools), search_text_tool(search)
     tools = ToolRegistry(builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=search_text))
     agents = AgentService(base.outbox, frozenset(tools.names), llm.choose, ChangeBook(base.outbox))
-    governance = GovernanceService(agents, {name: tools.get(name).action for name in tools.names})
+    governance = build_governance(
+        GovernanceBase(base.sessions, base.outbox, base.clock, base.registry, agents, layer.ledger),
+        settings.governance,
+        {name: tools.get(name).action for name in tools.names},
+    )
     workspaces = open_workspaces(settings)
     reader = base.reader
     dropped = Counter(
@@ -156,16 +162,16 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     )
     hub = FeedHub(reader, base.stamped, dropped)
     work = _running(settings, base, Using(agents, governance, layer, tools, hub, workspaces))
-    approvals = ApprovalService(base.outbox, RunWaking(work.family), governance.evidence)
-    training = TrainingService(work.runs, RatingService(governance.evidence))
+    approvals = ApprovalService(base.outbox, RunWaking(work.family), governance.service.evidence)
+    training = TrainingService(work.runs, RatingService(governance.service.evidence))
     jobs = JobService(base.doorbell)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
         ROTATE_JOB: rotate_handler(base.sessions, layer.keys),
     }
     parts = Parts(
-        base, guard, identity, agents, work.runs, work.control, approvals, training, HaltService(base.outbox), jobs,
-        workspaces, layer, work.patience, tools, search, hub, _health(settings, base, layer),
+        base, guard, identity, agents, work.runs, work.control, approvals, training, HaltService(base.outbox),
+        governance, jobs, workspaces, layer, work.patience, tools, search, hub, _health(settings, base, layer),
     )  # fmt: skip
     return Atom(
         settings=settings,
@@ -196,7 +202,7 @@ class Using:
     """What runs are worked on with."""
 
     agents: AgentService
-    governance: GovernanceService
+    governance: GovernanceLayer
     layer: ModelLayer
     tools: ToolRegistry
     hub: FeedHub
@@ -218,13 +224,13 @@ class Running:
 
 def _running(settings: Settings, base: Foundation, using: Using) -> Running:
     local = LocalControl()
-    halts = HaltWatch(base.sessions, using.governance, local, base.clock)
-    family = Family(using.agents, using.governance, base.outbox, base.doorbell, settings.runs, local.cancel)
+    halts = HaltWatch(base.sessions, using.governance.service, local, base.clock)
+    family = Family(using.agents, using.governance.service, base.outbox, base.doorbell, settings.runs, local.cancel)
     claims = Claims(base.sessions, using.agents, settings.runs, owner_name())
     worker = RunWorker(
         sessions=base.sessions,
         claims=claims,
-        governance=using.governance,
+        governance=using.governance.service,
         outbox=base.outbox,
         doorbell=base.doorbell,
         family=family,
@@ -248,12 +254,13 @@ def _running(settings: Settings, base: Foundation, using: Using) -> Running:
         settings=settings.runs,
         check_model=using.layer.llm.choose,
     )
-    control = RunControl(family, using.governance, base.outbox, local.pause)
+    control = RunControl(family, using.governance.service, base.outbox, local.pause)
     heard = {
         CANCEL_CHANNEL: local.hear_cancel,
         PAUSE_CHANNEL: local.hear_pause,
         HALT_CHANNEL: halts.hear,
         MODELS_CHANNEL: using.layer.directory.hear,
+        GOVERNANCE_CHANNEL: using.governance.hearing.hear,
     }
     return Running(worker, claims, family, runs, control, heard, Patience(family))
 

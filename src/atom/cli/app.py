@@ -49,7 +49,10 @@ COMMANDS = {
     "keys": Entry(
         "atom.cli.keys:app", "Provider keys, their order, budgets and usage.", "atom keys add openai team-a < key.txt"
     ),
-    "cache": Entry("atom.cli.cache:app", "Look at the response cache, and clear it.", "atom cache stats"),
+    "governance": Entry(
+        "atom.cli.governance:app", "Actions, policies, grants, and why.", "atom governance explain guide delete_file"
+    ),
+    "cache": Entry("atom.cli.cache:app", "The response cache, and the cache of decisions.", "atom cache stats"),
     "halt": Entry("atom.cli.halt:halt", "The kill switch: stop all agents, or let them go on.", "atom halt --all"),
     "jobs": Entry("atom.cli.job:app", "Look at long work, and cancel it.", "atom jobs list"),
     "token": Entry("atom.cli.token:app", "Create, list and revoke API tokens.", "atom token create ci --role operator"),

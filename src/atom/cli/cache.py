@@ -1,7 +1,10 @@
 """`atom cache`."""
 
+from typing import Annotated
+
 import typer
 
+from atom.cli.failures import NO
 from atom.cli.options import Json, example
 from atom.cli.output import Output
 from atom.cli.target import connect
@@ -33,3 +36,34 @@ def clear(as_json: Json = False) -> None:
         out.json(found.plain())
         return
     out.line(f"{found.cleared} answers dropped.")
+
+
+@app.command(epilog=example("atom cache warm guide cleaner"))
+def warm(
+    agents: Annotated[list[str], typer.Argument(metavar="AGENT...", help="Names or ids of agents.")],
+    as_json: Json = False,
+) -> None:
+    """Decide beforehand what these agents may do, on every replica. Exits 1 when one of them is not there."""
+    out = Output.open(as_json)
+    with connect() as atom:
+        found = atom.call(atom.client.governance.warm(agents))
+    if as_json:
+        out.json(found.plain())
+    else:
+        out.line(f"{found.warmed} agents warmed, {found.decisions} new decisions.")
+    for name in found.unknown:
+        out.note(f"There is no agent {name!r}.", "yellow")
+    if found.unknown:
+        raise typer.Exit(NO)
+
+
+@app.command("clear-decisions", epilog=example("atom cache clear-decisions"))
+def clear_decisions(as_json: Json = False) -> None:
+    """Forget every cached decision, on every replica. Only speed depends on them."""
+    out = Output.open(as_json)
+    with connect() as atom:
+        found = atom.call(atom.client.governance.clear())
+    if as_json:
+        out.json(found.plain())
+    else:
+        out.line(f"{found.cleared} decisions forgotten here; the other replicas follow.")

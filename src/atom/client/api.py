@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Generic, Self, TypeVar
 import httpx2
 
 from atom.client.follow import RUN_ENDED, Item, OnDrop, Source, follow, read_items
+from atom.client.governance import Governance
 from atom.client.keys import Cache, Halting, Keys
 from atom.client.maturity import Maturity, Training
 from atom.client.models import (
@@ -293,6 +294,7 @@ class AtomClient:
         self.halting = Halting(self.transport)
         self.maturity = Maturity(self.transport)
         self.training = Training(self.transport)
+        self.governance = Governance(self.transport)
 
     async def conversation(self, conversation_id: str) -> Conversation:
         return await self.transport.ask(Conversation, "GET", f"/api/conversations/{segment(conversation_id)}")

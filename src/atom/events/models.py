@@ -46,6 +46,10 @@ class EventType(StrEnum):
     KEY_REFUSED = "key.refused"
     ROUTES_CHANGED = "routes.changed"
     BUDGET_CHANGED = "budget.changed"
+    POLICY_APPLIED = "policy.applied"
+    POLICY_REMOVED = "policy.removed"
+    GRANT_ADDED = "grant.added"
+    GRANT_REMOVED = "grant.removed"
     HALTED = "halt.set"
     HALT_LIFTED = "halt.lifted"
     TOKEN_CREATED = "token.created"  # noqa: S105 - the name of an event

@@ -15,7 +15,7 @@ class Maturity(StrEnum):
     @property
     def rank(self) -> int:
         """1 for a student up to 4 for an autonomous agent: the highest risk it may take without asking."""
-        return list(Maturity).index(self) + 1
+        return _RANKS[self]
 
     @property
     def above(self) -> "Maturity | None":
@@ -101,7 +101,7 @@ class Verdict(StrEnum):
 
     @property
     def strictness(self) -> int:
-        return list(Verdict).index(self)
+        return _VERDICTS[self]
 
 
 class Eyes(StrEnum):
@@ -113,4 +113,10 @@ class Eyes(StrEnum):
 
     @property
     def strictness(self) -> int:
-        return list(Eyes).index(self)
+        return _EYES[self]
+
+
+# Asked for with every decision: looked up, not counted.
+_RANKS = {one: place for place, one in enumerate(Maturity, 1)}
+_VERDICTS = {one: place for place, one in enumerate(Verdict)}
+_EYES = {one: place for place, one in enumerate(Eyes)}

@@ -2,20 +2,22 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from atom.agents.models import Agent, AgentStatus
+from atom.agents.models import Agent
 from atom.agents.service import AgentService
 from atom.governance import store
-from atom.governance.decide import Decision, Reason, Spoken, Standing, decide
+from atom.governance.decide import Decision, Reason, Spoken, decide
 from atom.governance.evidence.kinds import is_violation
 from atom.governance.evidence.service import EvidenceService
 from atom.governance.halt import halted_error
-from atom.governance.models import Action, ActionClass, Maturity, Verdict
+from atom.governance.knowledge import Knowledge, Situation, capped, standing
+from atom.governance.models import Action, Verdict
+from atom.governance.policies.judging import PolicyJudge
 from atom.governance.tables import ApprovalStatus
 from atom.governance.wish import Speaker, Wish
 from atom.kit.text import canonical_json, clean, shorten
@@ -27,11 +29,13 @@ MAX_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class GovernanceService:
-    """`actions` are the registered ones by exact name. `speakers` know the rules beside the table."""
+    """`actions` are the registered ones by exact name. `speakers` know rules beside the table and the policies."""
 
     agents: AgentService
     actions: Mapping[str, Action]
     speakers: tuple[Speaker, ...] = ()
+    knowledge: Knowledge = field(default_factory=Knowledge)
+    policies: PolicyJudge = field(default_factory=PolicyJudge)
 
     @property
     def evidence(self) -> EvidenceService:
@@ -43,14 +47,15 @@ class GovernanceService:
 
         An approval turns `ask` into `allow` once, and only for the very call it was given for.
         """
-        await self.refuse_halted(session)
-        agent = await self.agents.get(session, str(wish.agent_id))
-        able = await self._standing(session, agent, wish.callers)
-        action = self.actions.get(wish.action)
-        spoken = await self._spoken(session, agent, action, wish)
-        decision = decide(able, action, wish.trigger, spoken)
+        door = await store.door(session, (wish.agent_id, *wish.callers))
+        if door.halted is not None:
+            raise halted_error()
+        situation, decision = await self._decided(session, door, wish)
+        agent, able, action = situation.known.agent, situation.known.able, self.actions.get(wish.action)
+        rules = decision.rules
         if decision.verdict is Verdict.ASK:
             decision = await self._answered(session, wish, decision, agent, step_key)
+        spoke = [one.rule for one in rules]
         await store.audit(
             session,
             {
@@ -65,29 +70,43 @@ class GovernanceService:
                     "trigger": wish.trigger.value,
                     "maturity": (able.maturity if action is None else able.at(action)).value,
                     "digest": digest(agent.version, wish.action, wish.arguments),
-                    **({"rules": [one.rule for one in spoken]} if spoken else {}),
+                    **({"rules": spoke} if spoke else {}),
                 },
             },
         )
         if is_violation(decision):
-            await self._violated(session, agent, wish, action, spoken)
+            await self._violated(session, wish, action, rules)
         return decision
 
     async def _violated(
-        self, session: AsyncSession, agent: Agent, wish: Wish, action: Action | None, spoken: Sequence[Spoken]
+        self, session: AsyncSession, wish: Wish, action: Action | None, rules: Sequence[Spoken]
     ) -> None:
         """It falls for what it attempted by its own standing, and not for what those it works for have not earned."""
-        own = decide(standing(agent), action, wish.trigger, spoken)
+        agent = await self.agents.get(session, str(wish.agent_id))
+        own = decide(standing(agent), action, wish.trigger, rules)
         if is_violation(own):
             same = digest(0, wish.action, wish.arguments)  # whatever version of the agent attempts it
             await self.evidence.violated(session, agent, wish, own, digest=same)
 
-    async def _spoken(
-        self, session: AsyncSession, agent: Agent, action: Action | None, wish: Wish
-    ) -> tuple[Spoken, ...]:
+    async def explain(self, session: AsyncSession, wish: Wish) -> tuple[Situation, Decision, str | None]:
+        """What it would come to now, without an effect and without a record; and why everything is halted, if it is."""
+        door = await store.door(session, (wish.agent_id, *wish.callers))
+        return *await self._decided(session, door, wish), door.halted
+
+    async def _decided(self, session: AsyncSession, door: store.Door, wish: Wish) -> tuple[Situation, Decision]:
+        action = self.actions.get(wish.action)
+        situation = await self.knowledge.situation(session, door, action, wish.trigger)
+        known, found = situation.known, situation.verdicts
         if action is None:
-            return ()
-        return tuple([one for by in self.speakers for one in await by.speak(session, agent, action, wish)])
+            return situation, decide(known.able, None, wish.trigger)
+        spoken = [*found.spoken]
+        if found.looks_at_call:
+            spoken += await self.policies.judge(session, found.looks_at_call, wish)
+        for by in self.speakers:
+            spoken += await by.speak(session, known.agent, action, wish)
+        if found.decision is not None and len(spoken) == len(found.spoken):
+            return situation, found.decision
+        return situation, decide(known.able, action, wish.trigger, spoken)
 
     async def refuse_halted(self, session: AsyncSession) -> None:
         """Raises HaltedError while everything is halted."""
@@ -96,11 +115,6 @@ class GovernanceService:
 
     async def halted(self, session: AsyncSession) -> bool:
         return await store.halt(session) is not None
-
-    async def _standing(self, session: AsyncSession, agent: Agent, callers: Sequence[UUID]) -> Standing:
-        """Working for others, an agent may do no more than the least mature of them: maturity cannot be borrowed."""
-        above = [await self.agents.get(session, str(caller)) for caller in callers]
-        return capped(standing(agent), [standing(one) for one in above])
 
     async def _answered(
         self, session: AsyncSession, wish: Wish, asked: Decision, agent: Agent, step_key: str
@@ -173,25 +187,6 @@ class GovernanceService:
 
     async def withdraw_approvals(self, session: AsyncSession, run_id: UUID) -> None:
         await store.cancel_approvals(session, run_id)
-
-
-def standing(agent: Agent) -> Standing:
-    return Standing(
-        maturity=Maturity(agent.maturity),
-        active=agent.status == AgentStatus.ACTIVE,
-        tools=frozenset(agent.tools),
-        ceilings=tuple((ActionClass(name), Maturity(level)) for name, level in agent.class_maturity.items()),
-    )
-
-
-def capped(agent: Standing, callers: Sequence[Standing]) -> Standing:
-    """What an agent may do for others: at the lowest maturity of all, without grants, only while all are active."""
-    if not callers:
-        return agent
-    lowest = min((agent, *callers), key=lambda one: one.maturity.rank)
-    active = agent.active and all(one.active for one in callers)
-    ceilings = tuple(ceiling for one in (agent, *callers) for ceiling in one.ceilings)  # the lowest of a class counts
-    return replace(agent, maturity=lowest.maturity, active=active, grants=frozenset(), ceilings=ceilings)
 
 
 def digest(agent_version: int, action: str, arguments: Mapping[str, Any]) -> str:

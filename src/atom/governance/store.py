@@ -1,20 +1,110 @@
 """SQL of audit entries, approvals and the kill switch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import CursorResult, Row, Table, func, insert, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    CursorResult,
+    Float,
+    Label,
+    Row,
+    Table,
+    Text,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.agents.models import Agent
 from atom.governance.tables import Approval, ApprovalStatus, AuditEntry
 from atom.kit.ids import new_id
 
+AGENT = cast(Table, Agent.__table__)
 AUDIT = insert(cast(Table, AuditEntry.__table__))
 HALT = text("SELECT reason, halted_by, halted_at FROM halt")
 SET_HALT = text("INSERT INTO halt (reason, halted_by) VALUES (:reason, :by) ON CONFLICT DO NOTHING RETURNING single")
 LIFT_HALT = text("DELETE FROM halt RETURNING single")
+
+# The version of a row and the transaction that wrote it: no two states of it have the same stamp, also when one of them
+# was rolled back.
+AGENT_STAMP = "agent.id || ':' || agent.version || ':' || agent.xmin"
+DOOR = text("""
+SELECT (SELECT reason FROM halt) AS halted, e.version || ':' || e.xmin AS policies,
+    agent.id, agent.id || ':' || agent.version || ':' || agent.xmin AS stamp
+FROM policy_epoch e LEFT JOIN agent ON agent.id = ANY(:ids)
+""")
+POLICY_STAMP = text("SELECT version || ':' || xmin FROM policy_epoch")
+GRANTED = (
+    text("""
+SELECT array_agg(g.action) AS actions, min(extract(epoch FROM g.expires_at - clock_timestamp())) AS seconds_left
+FROM action_grant g
+WHERE g.agent_id = agent.id AND g.revoked_at IS NULL AND (g.expires_at IS NULL OR g.expires_at > clock_timestamp())
+""")
+    .columns(actions=ARRAY(Text), seconds_left=Float)
+    .lateral("granted")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How things stand when somebody comes: `halted` is why, when everything is. `ids`: the agent, then its callers."""
+
+    halted: str | None
+    policies: str
+    ids: tuple[UUID, ...]
+    stamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class StandingRow:
+    """An agent as it is now, as an object that belongs to no session, with its grants that are in force."""
+
+    agent: Agent
+    stamp: str
+    grants: frozenset[str]
+    seconds_left: float | None
+
+
+async def door(session: AsyncSession, ids: Iterable[UUID]) -> Door:
+    """One statement for all. An agent that is not there has no stamp."""
+    wanted = tuple(dict.fromkeys(ids))
+    rows = (await session.execute(DOOR, {"ids": list(wanted)})).all()
+    stamps = {row.id: row.stamp for row in rows}
+    return Door(rows[0].halted, rows[0].policies, wanted, joined(stamps.get(id_, "") for id_ in wanted))
+
+
+def joined(stamps: Iterable[str]) -> str:
+    return ",".join(stamps)
+
+
+async def policy_stamp(session: AsyncSession) -> str:
+    return str(await session.scalar(POLICY_STAMP))
+
+
+async def standings(session: AsyncSession, ids: Sequence[UUID], names: Sequence[str]) -> list[StandingRow]:
+    """By id, or by name in lower case. Stamp and grants are of one statement: they belong together."""
+    stamp: Label[str] = literal_column(AGENT_STAMP).label("stamp")
+    query = select(AGENT, stamp, GRANTED.c.actions, GRANTED.c.seconds_left).join(GRANTED, true())
+    if names:
+        query = query.where(or_(AGENT.c.id.in_(ids), func.lower(AGENT.c.name).in_(names)))
+    else:
+        query = query.where(AGENT.c.id.in_(ids))
+    rows = [row._asdict() for row in (await session.execute(query)).all()]
+    return [_standing_row(row) for row in rows]
+
+
+def _standing_row(row: dict[str, Any]) -> StandingRow:
+    stamp, actions, seconds_left = row.pop("stamp"), row.pop("actions"), row.pop("seconds_left")
+    return StandingRow(Agent(**row), stamp, frozenset(actions or ()), seconds_left)
 
 
 async def audit(session: AsyncSession, values: dict[str, Any]) -> None:
@@ -121,3 +211,8 @@ async def set_halt(session: AsyncSession, *, reason: str, by: str) -> bool:
 
 async def lift_halt(session: AsyncSession) -> bool:
     return await session.scalar(LIFT_HALT) is not None
+
+
+async def tell(session: AsyncSession, channel: str, payload: str) -> None:
+    """Other processes, when this transaction commits."""
+    await session.execute(select(func.pg_notify(channel, payload)))

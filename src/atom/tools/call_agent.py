@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from atom.governance.models import Action, EffectClass, Risk
+from atom.governance.models import Action, EffectClass, Label, Risk
 from atom.tools.ports import Tool, ToolContext, ToolOutput
 
 CALL_AGENT = "call_agent"
@@ -19,7 +19,9 @@ def call_agent_tool() -> Tool:
         return await context.delegate(arguments["agent"], arguments["task"])
 
     return Tool(
-        action=Action(CALL_AGENT, Risk.MODERATE, EffectClass.IDEMPOTENT, delegates=True),
+        action=Action(  # the other agent may have read anything
+            CALL_AGENT, Risk.MODERATE, EffectClass.IDEMPOTENT, reads=frozenset({Label.UNTRUSTED}), delegates=True
+        ),
         description=(
             "Give a task to another agent of this deployment and get its answer. It has its own files and tools and "
             "knows nothing of this conversation: say everything it needs in the task."

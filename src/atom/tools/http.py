@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from atom.errors import AtomError
-from atom.governance.models import Action, EffectClass, Risk
+from atom.governance.models import Action, EffectClass, Label, Risk
 from atom.infra.egress import EgressClient, EgressLimits, EgressReply, open_egress
 from atom.infra.egress_address import MAX_URL_CHARS, EgressDeniedError
 from atom.infra.egress_body import EgressReplyError, EgressTooLargeError
@@ -45,7 +45,9 @@ def http_get_tool(settings: ToolSettings, egress: EgressClient) -> Tool:
         return _show(reply, start)
 
     return Tool(
-        action=Action("http_get", Risk.HIGH, EffectClass.READ, egress=True),
+        action=Action(  # whoever chooses the address can carry bytes out in it, and anybody wrote what is there
+            "http_get", Risk.HIGH, EffectClass.READ, egress=True, reads=frozenset({Label.UNTRUSTED})
+        ),
         description=(
             "Fetch a web page or an API reply with HTTP GET and return it as text. Public http and https only; "
             "no log-in, no custom headers. Long texts come in parts of "

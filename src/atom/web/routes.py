@@ -7,9 +7,13 @@ from atom.agents import api as agents_api
 from atom.feed import api as feed_api
 from atom.feed.stream import Stream
 from atom.governance import api as governance_api
+from atom.governance.cache_api import decision_cache_routes
 from atom.governance.evidence.api import maturity_routes
 from atom.governance.evidence.promotion import MaturityService
+from atom.governance.explain_api import explain_routes
+from atom.governance.grants.api import grant_routes
 from atom.governance.halt_api import halt_routes
+from atom.governance.policies.api import policy_routes
 from atom.identity import api as identity_api
 from atom.identity.guard import public
 from atom.identity.models import Permission
@@ -52,6 +56,7 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         training_routes(parts.training, base.sessions, guard),
         session_routes(parts.training, base.sessions, guard),
         halt_routes(parts.halt, base.sessions, guard),
+        *governance_routers(parts),
         *model_routers(parts),
         ops_api.job_routes(parts.jobs, base.sessions, guard),
         ops_api.schema_routes(guard),
@@ -79,4 +84,14 @@ def model_routers(parts: Parts) -> tuple[APIRouter, ...]:
         budgets_api.routes(models.budgets, waiting, base.sessions, guard),
         usage_routes(models.ledger, base.clock, base.sessions, guard),
         cache_routes(models.llm.cache, guard),
+    )
+
+
+def governance_routers(parts: Parts) -> tuple[APIRouter, ...]:
+    sessions, guard, governance = parts.base.sessions, parts.guard, parts.governance
+    return (
+        explain_routes(governance.service, governance.actions, parts.agents, sessions, guard),
+        policy_routes(governance.policies, sessions, guard),
+        grant_routes(governance.grants, sessions, guard),
+        decision_cache_routes(governance.warming, sessions, guard),
     )

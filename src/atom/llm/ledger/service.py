@@ -88,6 +88,17 @@ class LedgerService:
             for row in rows
         ]
 
+    async def spent(
+        self,
+        session: AsyncSession,
+        *,
+        run_id: UUID | None = None,
+        agent_id: UUID | None = None,
+        since: datetime | None = None,
+    ) -> tuple[Decimal, int]:
+        """Dollars, and the number of calls whose price nobody knows. Without a scope: of the whole deployment."""
+        return await store.spent(session, run_id=run_id, agent_id=agent_id, since=since)
+
     async def of_run(self, session: AsyncSession, run_id: UUID, *, after: UUID | None, limit: int) -> Sequence[LlmCall]:
         return await store.of_run(session, run_id, after=after, limit=limit)
 

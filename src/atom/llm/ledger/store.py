@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, cast
 from uuid import UUID
@@ -69,3 +70,20 @@ async def of_run(session: AsyncSession, run_id: UUID, *, after: UUID | None, lim
     if after is not None:
         query = query.where(LlmCall.id > after)
     return (await session.scalars(query)).all()
+
+
+async def spent(
+    session: AsyncSession, *, run_id: UUID | None, agent_id: UUID | None, since: datetime | None
+) -> tuple[Decimal, int]:
+    """Dollars of the calls of a run, of an agent or of all, and how many that were made have no known price."""
+    made = LlmCall.outcome.in_(("ok", "aborted", "unknown"))
+    unpriced = func.count().filter(LlmCall.cost_usd.is_(None) & made)
+    query = select(func.coalesce(func.sum(LlmCall.cost_usd), 0), unpriced)
+    if run_id is not None:
+        query = query.where(LlmCall.execution_id == run_id)
+    if agent_id is not None:
+        query = query.where(LlmCall.agent_id == agent_id)
+    if since is not None:
+        query = query.where(LlmCall.at >= since)
+    row = (await session.execute(query)).one()
+    return row[0] or Decimal(0), row[1]

@@ -1,0 +1,1 @@
+"""Policies: rules of a deployment that make decisions stricter, never looser."""
