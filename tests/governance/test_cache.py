@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from atom.governance.cache import CacheMetrics, HitRate, SingleFlight, TaggedLru
+from atom.governance.cache import GRAIN, CacheMetrics, HitRate, SingleFlight, TaggedLru
 from tests.support.polling import eventually
 
 MOST = 4
@@ -29,6 +29,7 @@ STEPS = st.lists(
 def test_it_is_a_bounded_lru_with_times_and_tags(steps: list[tuple[Any, ...]]) -> None:
     cache: TaggedLru[int, int] = TaggedLru(MOST)
     model: OrderedDict[int, tuple[int, float, frozenset[str]]] = OrderedDict()
+    moved: dict[int, float] = {}  # to the young end: at most once a second
     now = 0.0
     for number, (what, *given_) in enumerate(steps):
         if what == "put":
@@ -36,14 +37,16 @@ def test_it_is_a_bounded_lru_with_times_and_tags(steps: list[tuple[Any, ...]]) -
             cache.put(key, number, until=now + left, tags=tags)
             model.pop(key, None)
             model[key] = (number, now + left, tags)
+            moved[key] = float("-inf")
             if len(model) > MOST:
                 model.popitem(last=False)
         elif what == "get":
             (key,) = given_
             if key in model and model[key][1] <= now:
                 del model[key]
-            if key in model:
+            if key in model and now >= moved[key] + GRAIN:
                 model.move_to_end(key)
+                moved[key] = now
             assert cache.get(key, now) == (model[key][0] if key in model else None)
         elif what == "drop":
             gone = [key for key, (_, _, tags) in model.items() if given_[0] in tags]

@@ -6,7 +6,7 @@ whatever has become of Redis or of a notification. What this saves is everything
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
@@ -83,11 +83,13 @@ class Knowledge:
     ttl: float = 600.0
     policies: PolicyDirectory = field(default_factory=PolicyDirectory)
     rate: HitRate = field(default_factory=HitRate, init=False)
+    _now: Callable[[], float] = field(init=False)
     _agents: "TaggedLru[str, Known]" = field(init=False)
     _decisions: "TaggedLru[DecisionKey, Decision]" = field(init=False)
     _flight: "SingleFlight[str, Known]" = field(default_factory=SingleFlight, init=False)
 
     def __post_init__(self) -> None:
+        self._now = self.clock.monotonic
         self._agents = TaggedLru(self.most)
         self._decisions = TaggedLru(self.most)
 
@@ -114,12 +116,13 @@ class Knowledge:
 
     def find(self, key: DecisionKey) -> Decision | None:
         """What was decided before. Counts a hit; a miss counts where it turns out that it could have been one."""
-        now = self.clock.monotonic()
+        now = self._now()
         found = self._decisions.get(key, now)
+        rate = self.rate
         if found is not None:
-            self.rate.hits += 1
-        if now >= self.rate.next_sample:
-            self.rate.sample(now)
+            rate.hits += 1
+        if now >= rate.next_sample:
+            rate.sample(now)
         return found
 
     def _judge(self, known: Known, policies: InForce, action: Action, triggers: Iterable[Trigger]) -> Verdicts:
