@@ -205,6 +205,24 @@ class VaultSettings(Group):
     )
 
 
+class AuditSettings(Group):
+    anchor_file: Path | None = Field(
+        default=None,
+        description="Append-only file of signed anchors of the audit chain. Unset: audit-anchors.jsonl in home.",
+    )
+    anchor_seconds: float = Field(
+        default=60.0, ge=0.1, le=86_400, description="Seconds after which what is new in the audit chain is anchored."
+    )
+    anchor_rows: int = Field(
+        default=1000, ge=1, le=1_000_000, description="An anchor for at least every so many audit rows."
+    )
+    key_file: Path | None = Field(
+        default=None,
+        description="File with the Ed25519 private key (PEM) that signs anchors. Unset: audit.key in home, made when "
+        "the first anchor is written.",
+    )
+
+
 class RunSettings(Group):
     max_concurrent: int = Field(default=8, ge=1, le=500, description="Runs one worker process works on at once.")
     max_running: int = Field(
@@ -279,6 +297,7 @@ class Settings(Group):
     logging: LoggingSettings = LoggingSettings()
     llm: LlmSettings = LlmSettings()
     vault: VaultSettings = VaultSettings()
+    audit: AuditSettings = AuditSettings()
     runs: RunSettings = RunSettings()
     workspaces: WorkspaceSettings = WorkspaceSettings()
     tools: ToolSettings = ToolSettings()

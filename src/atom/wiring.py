@@ -20,6 +20,7 @@ from atom.events.sequencer import CHANNEL, Sequencer
 from atom.events.service import EventReader, Outbox, Signal
 from atom.feed.hub import FeedHub
 from atom.governance.approvals import ApprovalService
+from atom.governance.audit.layer import AuditLayer, build_audit
 from atom.governance.halt import CHANNEL as HALT_CHANNEL
 from atom.governance.halt import HaltService
 from atom.governance.service import GovernanceService
@@ -87,6 +88,7 @@ class Parts:
     control: RunControl
     approvals: ApprovalService
     halt: HaltService
+    audit: AuditLayer
     jobs: JobService
     workspaces: Workspaces
     models: ModelLayer
@@ -144,6 +146,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     hub = FeedHub(reader, base.stamped, dropped)
     work = _running(settings, base, Using(agents, governance, layer, tools, hub, workspaces))
     approvals = ApprovalService(base.outbox, RunWaking(work.family))
+    audit = build_audit(base.sessions, base.clock, settings.audit, settings.home)
     jobs = JobService(base.doorbell)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
@@ -155,8 +158,8 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         base.clock,
     )
     parts = Parts(
-        base, guard, identity, agents, work.runs, work.control, approvals, HaltService(base.outbox), jobs, workspaces,
-        layer, work.patience, tools, search, hub, health,
+        base, guard, identity, agents, work.runs, work.control, approvals, HaltService(base.outbox), audit, jobs,
+        workspaces, layer, work.patience, tools, search, hub, health,
     )  # fmt: skip
     return Atom(
         settings=settings,

@@ -43,6 +43,7 @@ COMMANDS = {
     "runs": Entry("atom.cli.runs:app", "List, show, follow and cancel runs.", "atom runs list --status running"),
     "agents": Entry("atom.cli.agents:app", "Create and look after agents.", "atom agents list"),
     "approvals": Entry("atom.cli.approvals:app", "Decide what agents ask for.", "atom approvals list"),
+    "audit": Entry("atom.cli.audit:app", "Read the audit chain, and prove that it is whole.", "atom audit verify"),
     "keys": Entry(
         "atom.cli.keys:app", "Provider keys, their order, budgets and usage.", "atom keys add openai team-a < key.txt"
     ),

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Generic, Self, TypeVar
 
 import httpx2
 
+from atom.client.audit import Audit
 from atom.client.follow import RUN_ENDED, Item, OnDrop, Source, follow, read_items
 from atom.client.keys import Cache, Halting, Keys
 from atom.client.models import (
@@ -282,6 +283,7 @@ class AtomClient:
         self.keys = Keys(self.transport)
         self.cache = Cache(self.transport)
         self.halting = Halting(self.transport)
+        self.audit = Audit(self.transport)
 
     async def conversation(self, conversation_id: str) -> Conversation:
         return await self.transport.ask(Conversation, "GET", f"/api/conversations/{segment(conversation_id)}")

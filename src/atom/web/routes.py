@@ -7,6 +7,7 @@ from atom.agents import api as agents_api
 from atom.feed import api as feed_api
 from atom.feed.stream import Stream
 from atom.governance import api as governance_api
+from atom.governance.audit.api import audit_routes
 from atom.governance.halt_api import halt_routes
 from atom.identity import api as identity_api
 from atom.identity.guard import public
@@ -44,6 +45,7 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         governance_api.routes(parts.approvals, base.sessions, guard),
         tools_api.routes(parts.tools, guard),
         halt_routes(parts.halt, base.sessions, guard),
+        *audit_routes(parts.audit, base.sessions, guard),
         *model_routers(parts),
         ops_api.job_routes(parts.jobs, base.sessions, guard),
         ops_api.schema_routes(guard),

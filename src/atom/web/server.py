@@ -188,6 +188,7 @@ class Server:
     def _start_tasks(self) -> None:
         atom = self.atom
         support = {"sequencer": atom.sequencer.run, "listener": atom.listener.run}
+        support["anchors"] = atom.parts.audit.anchoring.run
         if ServerRole.WEB in self.roles:  # only who has viewers reads what they are to be shown
             support["feed"] = atom.parts.hub.run
         self._support += [self._spawn(name, task, self._stop) for name, task in support.items()]
