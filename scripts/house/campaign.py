@@ -15,7 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / "build" / "campaign" / "state.json"
-MORE = {"CRASH_POINTS": "all", "CANCELLATIONS": "1000"}  # volumes of tests that are not property tests
+# Volumes of tests that are not property tests.
+MORE = {"CRASH_POINTS": "all", "CANCELLATIONS": "1000", "AUDIT_TRIALS": "100"}
 FILE_TIMEOUT = 7200  # seconds for one test file
 
 

@@ -48,6 +48,8 @@ def test_it_names_every_way_in(operations: list[tuple[str, str, dict[str, Any]]]
         "post /api/keys/rotate", "get /api/routes", "put /api/routes", "get /api/budgets", "put /api/budgets",
         "delete /api/budgets/{budget_id}", "get /api/usage", "get /api/runs/{run_id}/calls", "get /api/cache",
         "delete /api/cache", "get /api/halt", "put /api/halt", "delete /api/halt",
+        "get /api/audit", "get /api/audit/chain", "get /api/audit/strays", "get /api/audit/range",
+        "get /api/audit/anchors", "get /api/audit/key", "post /api/audit/reseal",
         "get /api/tokens", "post /api/tokens", "delete /api/tokens/{token_id}",
         "get /api/approvals", "get /api/approvals/{approval_id}", "post /api/approvals/{approval_id}/approve",
         "post /api/approvals/{approval_id}/reject", "get /api/jobs",

@@ -191,7 +191,7 @@ def _page(body: bytes) -> dict[str, Any]:
 
 
 def _own_lines(sources: Sources) -> Sequence[str] | None:
-    return None if sources.anchors is None else _text(sources.anchors).splitlines()
+    return None if sources.anchors is None else _text(sources.anchors).split("\n")
 
 
 def _text(file: Path) -> str:

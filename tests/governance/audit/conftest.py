@@ -1,6 +1,7 @@
 """Audit rows, who may write them, and a superuser who tampers with them."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,13 @@ async def verified(session: AsyncSession, witness: Witness | None = None) -> Rep
     return found.report()
 
 
+@asynccontextmanager
+async def open_sessions(url: URL) -> AsyncIterator[Sessions]:
+    engine = create_engine(url, DatabaseSettings(pool_size=2, max_overflow=0, pool_timeout=2))
+    yield create_sessions(engine, database_outage(), DatabaseMetrics(CollectorRegistry()))
+    await engine.dispose()
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """Audit in a home of its own, with a clock that stands still."""
@@ -71,6 +79,5 @@ def desk(sessions: Sessions, tmp_path: Path) -> Desk:
 async def superuser(cluster: Cluster, database: URL) -> AsyncIterator[Sessions]:
     """Whom no grant and no trigger holds back."""
     url = parse_database_url(cluster.postgres.endpoint.admin_url).set(database=database.database)
-    engine = create_engine(url, DatabaseSettings(pool_size=2, max_overflow=0, pool_timeout=2))
-    yield create_sessions(engine, database_outage(), DatabaseMetrics(CollectorRegistry()))
-    await engine.dispose()
+    async with open_sessions(url) as sessions:
+        yield sessions

@@ -28,7 +28,17 @@ VALUE: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=10,
 )
-ODD_NUMBERS = ["1.10", "1e5", "1E-7", "-0", "-0.0", "100", "1.000", "0.1234567890123456789012345678901234567890", "1e300"]
+ODD_NUMBERS = [
+    "1.10",
+    "1e5",
+    "1E-7",
+    "-0",
+    "-0.0",
+    "100",
+    "1.000",
+    "0.1234567890123456789012345678901234567890",
+    "1e300",
+]
 
 
 @pytest.fixture(scope="module")

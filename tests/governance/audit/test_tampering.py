@@ -31,9 +31,7 @@ OPEN = (
     "ALTER TABLE audit_link DISABLE TRIGGER USER",
     "ALTER TABLE audit_link DROP CONSTRAINT audit_link_pkey",
 )
-SEAL = (
-    "sha256(l.prev_hash || convert_to(audit_body(e) || ',\"seq\":' || l.seq || ',\"v\"\\:1}', 'UTF8'))"  # the attacker's
-)
+SEAL = r"""sha256(l.prev_hash || convert_to(audit_body(e) || ',"seq"\:' || l.seq || ',"v"\:1}', 'UTF8'))"""
 NEW_ENTRY = (
     "INSERT INTO audit_entry (id, at, actor, action, decision, reason, data)"
     " SELECT gen_random_uuid(), at, 'admin:boss', 'delete_file', 'allow', reason, data FROM audit_entry e"
@@ -86,7 +84,12 @@ async def edit(by: Tamperer) -> Attack:
     entry = "WHERE id = (SELECT entry_id FROM audit_link WHERE seq = :at)"
     way = by.chance.randrange(7)
     if way < 4:
-        change = ("decision = 'deny'", "at = 'infinity'", "data = data || '{\"number\": 0.5}'", "id = gen_random_uuid()")
+        change = (
+            "decision = 'deny'",
+            "at = 'infinity'",
+            "data = data || '{\"number\": 0.5}'",
+            "id = gen_random_uuid()",
+        )
         await by.do(f"UPDATE audit_entry SET {change[way]} {entry}", at=at)
     elif way == 4:
         await by.do("UPDATE audit_link SET hash = sha256(hash) WHERE seq = :at", at=at)
@@ -137,8 +140,8 @@ async def reorder(by: Tamperer) -> Attack:
     else:
         await by.do("ALTER TABLE audit_link DROP CONSTRAINT audit_link_entry_id_key")
         await by.do(
-            f"UPDATE audit_link SET entry_id = (SELECT entry_id FROM audit_link o WHERE o.seq = {swapped.replace('seq', 'audit_link.seq')})"
-            " WHERE seq IN (:one, :other)",
+            "UPDATE audit_link l SET entry_id = o.entry_id FROM audit_link o"
+            " WHERE (l.seq = :one AND o.seq = :other) OR (l.seq = :other AND o.seq = :one)",
             one=one, other=other,
         )  # fmt: skip
     return Attack(Kind.REORDERED, min(one, other), min(one, other))

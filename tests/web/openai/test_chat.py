@@ -31,9 +31,10 @@ async def test_each_agent_is_a_model(door: Open) -> None:
         await d.atom.http.post("/api/agents/retired/retire")
         assert [model.id async for model in d.openai.models.list()] == ["worker"]
         assert (await d.openai.models.retrieve("worker")).owned_by == "atom"
-        with pytest.raises(openai.NotFoundError) as caught:
-            await d.openai.models.retrieve("nobody")
-    assert caught.value.code == "model_not_found"
+        for name in ("nobody", "openai/x"):
+            with pytest.raises(openai.NotFoundError) as caught:
+                await d.openai.models.retrieve(name)
+            assert caught.value.code == "model_not_found"
 
 
 async def test_answer_with_usage_and_its_run(door: Open) -> None:

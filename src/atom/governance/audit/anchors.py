@@ -106,7 +106,7 @@ def parse(line: str) -> Anchor:
     """An anchor from a line of the file, or of the log, where other fields stand beside it. Raises AnchorError."""
     try:
         said = json.loads(line[:LONGEST_LINE])
-        kind, trusted, reason = said["kind"], said.get("trusted"), said.get("reason")
+        version, kind, trusted, reason = said["v"], said["kind"], said.get("trusted"), said.get("reason")
         found = Anchor(
             kind, datetime.fromisoformat(said["at"]), said["seq"], said["hash"], said["key_id"], said["signature"],
             trusted, reason,
@@ -114,7 +114,12 @@ def parse(line: str) -> Anchor:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise AnchorError("It is no anchor.") from error
     words = (found.hash, found.key_id, found.signature)
-    if kind not in {ANCHOR, RESEAL} or not _number(found.seq) or not all(isinstance(word, str) for word in words):
+    if (
+        version != 1
+        or kind not in {ANCHOR, RESEAL}
+        or not _number(found.seq)
+        or not all(isinstance(word, str) for word in words)
+    ):
         raise AnchorError("It is no anchor.")
     if found.at.tzinfo is None or (kind == RESEAL and not (_number(trusted) and isinstance(reason, str))):
         raise AnchorError("It is no anchor.")

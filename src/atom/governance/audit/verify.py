@@ -75,6 +75,7 @@ class Verification:
     _anchors: dict[int, list[Anchor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._end = self.first - 1
         for anchor in self.witness.anchors:
             self._anchors.setdefault(anchor.seq, []).append(anchor)
 
@@ -144,7 +145,7 @@ class Verification:
         """The number it was sealed with, looked for near its place."""
         if link.body is None:
             return None
-        for shift in _near(self._shift):
+        for shift in _near(self._shift, REACH if len(self._odd) < MOST else 0):
             if link.fits(link.seq + shift):
                 return link.seq + shift
         return None
@@ -253,11 +254,11 @@ class Verification:
             yield Finding(self._end + 1, Kind.TRUNCATED, ends.last, detail)
 
 
-def _near(shift: int) -> Iterator[int]:
+def _near(shift: int, reach: int) -> Iterator[int]:
     yield 0
     if shift:
         yield shift
-    for distance in range(1, REACH + 1):
+    for distance in range(1, reach + 1):
         yield from (distance, -distance, shift + distance, shift - distance) if shift else (distance, -distance)
 
 

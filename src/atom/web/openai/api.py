@@ -83,7 +83,7 @@ def model_routes(door: Door) -> APIRouter:
             found = await door.agents.page(session, status=AgentStatus.ACTIVE, before=None, limit=MAX_AGENTS)
         return ModelsOut(data=[_model(agent) for agent in found])
 
-    @router.get("/models/{model}", dependencies=[reader])
+    @router.get("/models/{model:path}", dependencies=[reader])
     async def show_agent_as_model(model: str) -> ModelOut:
         async with unit_of_work(door.sessions) as session:
             return _model(await door.agents.get(session, model))
