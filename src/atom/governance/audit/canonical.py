@@ -20,26 +20,48 @@ class SpellingError(ValueError):
     """This is not a row of the chain, or not JSON that PostgreSQL could hold."""
 
 
+def _no_number(word: str) -> Any:
+    raise SpellingError(f"{word} is no JSON.")
+
+
+READER = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_number)
+PATIENT_READER = json.JSONDecoder(parse_float=Decimal, parse_int=Decimal, parse_constant=_no_number)
+WRITER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def exact(text: str | bytes) -> Any:
     """JSON with its numbers as they are written: no digit is rounded. Raises SpellingError."""
     try:
-        return json.loads(text, parse_float=Decimal, parse_int=_integer)
+        written = text.decode("utf-8") if isinstance(text, bytes) else text
+        try:
+            return READER.decode(written)
+        except ValueError:  # perhaps no more than an integer that is too long for int()
+            return PATIENT_READER.decode(written)
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise SpellingError("This is not JSON.") from error
 
 
 def spelled(value: Any) -> str:
-    """Keys by code point, no spaces, numbers in plain decimal without trailing zeros. Raises SpellingError."""
+    """Keys by code point, no spaces, numbers in plain decimal without trailing zeros. For what `exact` gives.
+
+    Raises SpellingError.
+    """
+    try:
+        return WRITER.encode(value)  # about ten times as fast; it knows no Decimal
+    except TypeError:
+        return _spelled(value)
+    except (ValueError, RecursionError) as error:
+        raise SpellingError("This cannot be spelled.") from error
+
+
+def _spelled(value: Any) -> str:
     if isinstance(value, Decimal):
         return _number(value)
     if isinstance(value, Mapping):
-        pairs = (f"{_text(key)}:{spelled(value[key])}" for key in sorted(value))
-        return "{" + ",".join(pairs) + "}"
+        return "{" + ",".join(f"{WRITER.encode(key)}:{_spelled(value[key])}" for key in sorted(value)) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ",".join(spelled(item) for item in value) + "]"
-    if isinstance(value, float):
-        raise SpellingError("A float has lost what was written.")
-    return _text(value)
+        return "[" + ",".join(_spelled(item) for item in value) + "]"
+    return WRITER.encode(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +93,9 @@ def seal(body: str, seq: int, prev_hash: bytes) -> bytes:
     return hashlib.sha256(prev_hash + f'{body},"seq":{seq},"v":{VERSION}}}'.encode("utf-8", "surrogatepass")).digest()
 
 
-def _integer(digits: str) -> int | Decimal:
-    return int(digits) if len(digits) < 1000 else Decimal(digits)  # int() refuses very long ones
-
-
 def _number(value: Decimal) -> str:
     if not value.is_finite() or abs(value.adjusted()) > MOST_DIGITS:
         raise SpellingError("A number that PostgreSQL does not hold.")
     text = format(value, "f")
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text in {"-0", ""} else text
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -28,9 +28,11 @@ def _of_entries(query: str) -> TextClause:
 
 CHAIN = _of_entries(
     r"""
+    WITH l AS MATERIALIZED (  -- the page first: joined before it is cut, every page would read all that is behind it
+        SELECT * FROM audit_link WHERE seq > :after AND seq <= :until ORDER BY seq LIMIT :limit
+    )
     SELECT l.seq, l.entry_id\:\:text AS entry_id, l.prev_hash, l.hash, {entry}
-    FROM audit_link l LEFT JOIN audit_entry e ON e.id = l.entry_id
-    WHERE l.seq > :after AND l.seq <= :until ORDER BY l.seq LIMIT :limit
+    FROM l LEFT JOIN audit_entry e ON e.id = l.entry_id ORDER BY l.seq
     """
 )
 STRAYS = _of_entries(
