@@ -93,13 +93,18 @@ def verify(
 
 
 @app.command(epilog=example("atom audit export --since 2026-01-01 -o audit.jsonl"))
-def export(*, since: Since = None, until: Until = None, output: OutFile = None) -> None:
+def export(*, since: Since = None, until: Until = None, output: OutFile = None, as_json: Json = False) -> None:
     """Write the chain as JSON lines with its hashes. `atom audit verify --file` reads it."""
-    out = Output.open(as_json=False)
-    wanted = Export(_time("--since", since), _time("--until", until))
+    if as_json and output is None:
+        raise InvalidError("--json says what was written to a file.", hint="Give --output, or leave --json out.")
+    out = Output.open(as_json)
+    wanted, rows = Export(_time("--since", since), _time("--until", until)), -1  # the first line is none
     with connect() as atom, _written(output) as target, bar(out.notes, "Exporting") as advance:
         for line in export_lines(atom, wanted, advance):
             target.write(line + "\n")
+            rows += 1
+    if as_json:
+        out.json({"file": str(output), "rows": rows})
 
 
 @app.command(epilog=example("atom audit key -o audit.pub"))

@@ -87,7 +87,9 @@ async def test_what_an_agent_does_is_on_the_chain(
         anchors, public, exported = tmp_path / "a.jsonl", tmp_path / "audit.pub", tmp_path / "x.jsonl"
         anchors.write_bytes((home / "audit-anchors.jsonl").read_bytes())
         assert (await cli(atom, "audit", "key", "-o", str(public)))[0] == 0
-        assert (await cli(atom, "audit", "export", "-o", str(exported)))[0] == 0
+        code, out, _ = await cli(atom, "audit", "export", "--json", "-o", str(exported))
+        assert (code, json.loads(out)) == (0, {"file": str(exported), "rows": 6})
+        assert (await cli(atom, "audit", "export", "--json"))[0] == 2
         own = ("--anchors", str(anchors), "--public-key", str(public))
         code, out, err = await cli(atom, "audit", "verify", "--json", *own)
         found = json.loads(out)
