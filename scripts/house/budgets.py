@@ -16,7 +16,7 @@ SUPERVISORS = (
     "src/atom/web/server.py", "src/atom/runs/worker.py", "src/atom/durable/jobs.py", "src/atom/cli/app.py",
 )  # fmt: skip
 COMMITTERS = ("src/atom/infra/db.py", "src/atom/infra/schema.py", "src/atom/migrations/")
-ENVIRONMENT = ("src/atom/settings.py", "src/atom/llm/adapters/local_process.py")  # the second: of its child
+ENVIRONMENT = ("src/atom/settings/reading.py", "src/atom/llm/adapters/local_process.py")  # the second: of its child
 
 Rule = Callable[[Source], Iterator[Problem]]
 
@@ -83,7 +83,7 @@ def environment(file: Source) -> Iterator[Problem]:
             and {n.name for n in node.names} & {"environ", "getenv"}
         )
         if name in {"os.environ", "os.getenv", "os.putenv"} or imported:
-            yield file.problem(getattr(node, "lineno", 1), "the environment is read in settings.py only")
+            yield file.problem(getattr(node, "lineno", 1), "the environment is read in settings/reading.py only")
 
 
 def event_name(file: Source) -> Iterator[Problem]:

@@ -22,6 +22,7 @@ MORE = {  # volumes of tests that are not property tests
     "LLM_FAULTS": "all",
     "PARALLEL_RUNS": "100",
     "REVOCATION_DECISIONS": "10000",
+    "AUDIT_TRIALS": "100",
 }
 FILE_TIMEOUT = 7200  # seconds for one test file
 

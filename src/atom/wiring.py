@@ -23,6 +23,7 @@ from atom.events.sequencer import CHANNEL, Sequencer
 from atom.events.service import EventReader, Outbox, Signal
 from atom.feed.hub import FeedHub
 from atom.governance.approvals import ApprovalService
+from atom.governance.audit.layer import AuditLayer, build_audit
 from atom.governance.evidence.changes import ChangeBook
 from atom.governance.halt import CHANNEL as HALT_CHANNEL
 from atom.governance.halt import HaltService
@@ -101,6 +102,7 @@ class Parts:
     training: TrainingService
     halt: HaltService
     governance: GovernanceLayer
+    audit: AuditLayer
     jobs: JobService
     workspaces: Workspaces
     models: ModelLayer
@@ -164,6 +166,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     work = _running(settings, base, Using(agents, governance, layer, tools, hub, workspaces))
     approvals = ApprovalService(base.outbox, RunWaking(work.family), governance.service.evidence)
     training = TrainingService(work.runs, RatingService(governance.service.evidence))
+    audit = build_audit(base.sessions, base.clock, settings.audit, settings.home)
     jobs = JobService(base.doorbell)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
@@ -171,7 +174,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     }
     parts = Parts(
         base, guard, identity, agents, work.runs, work.control, approvals, training, HaltService(base.outbox),
-        governance, jobs, workspaces, layer, work.patience, tools, search, hub, _health(settings, base, layer),
+        governance, audit, jobs, workspaces, layer, work.patience, tools, search, hub, _health(settings, base, layer),
     )  # fmt: skip
     return Atom(
         settings=settings,

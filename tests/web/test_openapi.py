@@ -59,6 +59,8 @@ def test_it_names_every_way_in(operations: list[tuple[str, str, dict[str, Any]]]
         "get /api/governance/policies/{policy}/versions", "get /api/governance/policies/{policy}/diff",
         "get /api/governance/grants", "post /api/governance/grants", "delete /api/governance/grants/{agent}/{action}",
         "post /api/admin/cache/warm", "post /api/admin/cache/clear",
+        "get /api/audit", "get /api/audit/chain", "get /api/audit/strays", "get /api/audit/range",
+        "get /api/audit/anchors", "get /api/audit/key", "post /api/audit/reseal",
         "get /api/tokens", "post /api/tokens", "delete /api/tokens/{token_id}",
         "get /api/approvals", "get /api/approvals/{approval_id}", "post /api/approvals/{approval_id}/approve",
         "post /api/approvals/{approval_id}/reject", "get /api/jobs",

@@ -46,6 +46,7 @@ COMMANDS = {
     "training": Entry(
         "atom.cli.training:app", "Work on tasks with agents, and rate them.", "atom training list --status proposed"
     ),
+    "audit": Entry("atom.cli.audit:app", "Read the audit chain, and prove that it is whole.", "atom audit verify"),
     "keys": Entry(
         "atom.cli.keys:app", "Provider keys, their order, budgets and usage.", "atom keys add openai team-a < key.txt"
     ),

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Generic, Self, TypeVar
 
 import httpx2
 
+from atom.client.audit import Audit
 from atom.client.follow import RUN_ENDED, Item, OnDrop, Source, follow, read_items
 from atom.client.governance import Governance
 from atom.client.keys import Cache, Halting, Keys
@@ -295,6 +296,7 @@ class AtomClient:
         self.maturity = Maturity(self.transport)
         self.training = Training(self.transport)
         self.governance = Governance(self.transport)
+        self.audit = Audit(self.transport)
 
     async def conversation(self, conversation_id: str) -> Conversation:
         return await self.transport.ask(Conversation, "GET", f"/api/conversations/{segment(conversation_id)}")

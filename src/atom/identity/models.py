@@ -30,6 +30,8 @@ class Permission(StrEnum):
     APPROVALS_WRITE = "approvals:write"
     GOVERNANCE_READ = "governance:read"
     GOVERNANCE_ADMIN = "governance:admin"
+    AUDIT_READ = "audit:read"
+    AUDIT_ADMIN = "audit:admin"
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
     MODELS_READ = "models:read"

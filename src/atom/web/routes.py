@@ -7,6 +7,7 @@ from atom.agents import api as agents_api
 from atom.feed import api as feed_api
 from atom.feed.stream import Stream
 from atom.governance import api as governance_api
+from atom.governance.audit.api import audit_routes
 from atom.governance.cache_api import decision_cache_routes
 from atom.governance.evidence.api import maturity_routes
 from atom.governance.evidence.promotion import MaturityService
@@ -57,6 +58,7 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         session_routes(parts.training, base.sessions, guard),
         halt_routes(parts.halt, base.sessions, guard),
         *governance_routers(parts),
+        *audit_routes(parts.audit, base.sessions, guard),
         *model_routers(parts),
         ops_api.job_routes(parts.jobs, base.sessions, guard),
         ops_api.schema_routes(guard),

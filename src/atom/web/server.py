@@ -192,6 +192,7 @@ class Server:
             "sequencer": atom.sequencer.run,
             "listener": atom.listener.run,
             "models": atom.parts.models.directory.watch,
+            "anchors": atom.parts.audit.anchoring.run,
         }
         if ServerRole.WEB in self.roles:  # only who has viewers reads what they are to be shown
             support["feed"] = atom.parts.hub.run
