@@ -314,7 +314,7 @@ def test_runs_are_listed_shown_and_cancelled(fake: FakeAtom, cli: Cli) -> None:
     assert cli("runs", "cancel", run["id"]).code == 1
     assert cli("runs", "show", "nope").code == 1
     page = cli("runs", "list", "--limit", "1", "--json")
-    assert set(json.loads(page.out)) == {"items", "next"}
+    assert set(json.loads(page.out)) == {"items", "next", "halted"}
     assert "More: --after 1" in cli("runs", "list", "--limit", "1").err
 
 
