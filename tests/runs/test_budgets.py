@@ -83,9 +83,13 @@ async def metered(
     home.mkdir(exist_ok=True)
     settings = settings_for_tests(
         home,
-        runs=RunSettings(lease_seconds=4, sweep_seconds=0.2, max_concurrent=at_once, max_running_per_agent=200),
+        runs=RunSettings(lease_seconds=20, sweep_seconds=0.2, max_concurrent=at_once, max_running_per_agent=200),
         llm=LlmSettings(
-            provider=Provider.SCRIPTED, scripted_path=home / "unused.json", max_tokens=MAX_TOKENS, cache="off"
+            provider=Provider.SCRIPTED,
+            scripted_path=home / "unused.json",
+            max_tokens=MAX_TOKENS,
+            cache="off",
+            first_byte_timeout=300,
         ),
         database=DatabaseSettings(pool_size=10, max_overflow=2, pool_timeout=10),
     )
@@ -313,10 +317,13 @@ async def test_what_was_reserved_for_a_call_that_never_began_is_given_back(datab
         asked = await spending.reserve(route, Estimate(300, Decimal(0)))
         assert await rows(atom, STANDING) == [(used, 800)]
         record = AttemptRecord(uuid4(), "scripted", "m", None, 1, "ok", 0.1, charged=70, reservation=asked)
-        for _ in range(2):
+        for written in range(2):
             spending.note("turn-9", record)
             async with unit_of_work(accounts.sessions) as session:
-                await spending.flush(session)
+                await spending.flush(session)  # as the heartbeat does: an answer waits for its reply
+            assert await rows(atom, "SELECT count(*) FROM llm_call WHERE step_key = 'turn-9'") == [(written,)]
+            async with unit_of_work(accounts.sessions) as session:
+                await spending.flush(session, replied=record.id)
             assert await rows(atom, STANDING) == [(used + 70, 500)]
         async with unit_of_work(accounts.sessions) as session:
             await spending.flush(session, last=True)

@@ -138,7 +138,7 @@ class Journal:
         }
 
         async def write(session: AsyncSession) -> None:
-            await self._write(session, counts)
+            await self._write(session, counts, replied=answered.record.id)
             await store.add_step(session, self._step(key, StepKind.MODEL, record.model, {"turn": turn}, result))
             await self._emit(session, EventType.MODEL_REPLIED, clean_json(data))
 
@@ -329,15 +329,17 @@ class Journal:
 
         await with_retry(once, attempts=RECORD_ATTEMPTS)
 
-    async def _write(self, session: AsyncSession, values: dict[str, Any]) -> None:
-        await self._make(session, GO_ON, values)
+    async def _write(self, session: AsyncSession, values: dict[str, Any], *, replied: UUID | None = None) -> None:
+        await self._make(session, GO_ON, values, replied=replied)
 
-    async def _make(self, session: AsyncSession, move: Move, values: dict[str, Any]) -> None:
+    async def _make(
+        self, session: AsyncSession, move: Move, values: dict[str, Any], *, replied: UUID | None = None
+    ) -> None:
         """`transitions.moved` as one statement: no row is touched when this is not the owner any more."""
         seconds = None if move.release else self.lease_seconds
         status = {} if move is GO_ON else {"status": move.status.value, "wait_reason": move.wait_reason}
         await lease.write(session, Run, self.run_id, epoch=self.epoch, seconds=seconds, values={**status, **values})
-        await self.spending.flush(session, last=move.release)
+        await self.spending.flush(session, replied=replied, last=move.release)
 
     async def _asked(self, session: AsyncSession) -> Asked:
         run = await store.get(session, self.run_id)

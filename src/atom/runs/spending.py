@@ -53,12 +53,18 @@ class Spending:
         if record.reservation is not None:
             self._reserved.discard(record.reservation)
 
-    async def flush(self, session: AsyncSession, *, last: bool = False) -> None:
+    async def flush(self, session: AsyncSession, *, replied: UUID | None = None, last: bool = False) -> None:
         """Writes down what is not on record yet, in the caller's transaction. What is rolled back stays pending.
 
-        `last`: this owner asks no model any more. What it reserved for attempts that never began is given back.
+        An answered attempt is written with its reply (`replied`): on record before it, it would be taken for paid twice
+        when this worker dies in between. `last`: this owner asks no model any more. Then answers whose replies were
+        not kept are written, too, and what it reserved for attempts that never began is given back.
         """
-        written = list(self._pending.items())
+        written = [
+            (id_, (place, record))
+            for id_, (place, record) in self._pending.items()
+            if last or record.outcome != "ok" or id_ == replied
+        ]
         unused = sorted(self._reserved) if last else []
         settled = [record.reservation for _, (_, record) in written if record.reservation is not None]
         if settled or unused:
