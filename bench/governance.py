@@ -9,6 +9,7 @@ started the run); that they decide alike is checked before the clock is started.
 
 import argparse
 import asyncio
+import gc
 import importlib
 import importlib.util
 import json
@@ -286,6 +287,8 @@ def main() -> int:
     try:
         url = parse_database_url(postgres.endpoint.url)
         migrate(url)
+        gc.collect()
+        gc.freeze()  # as a process of Atom does once it is wired
         asyncio.run(with_a_database(report, url, options.agents))
     finally:
         postgres.stop()

@@ -28,7 +28,7 @@ from atom.governance.evidence.changes import ChangeBook
 from atom.governance.halt import CHANNEL as HALT_CHANNEL
 from atom.governance.halt import HaltService
 from atom.governance.knowledge import CHANNEL as GOVERNANCE_CHANNEL
-from atom.governance.layer import GovernanceBase, GovernanceLayer, build_governance
+from atom.governance.layer import GovernanceLayer, build_governance
 from atom.identity.guard import Guard
 from atom.identity.origin import TrustedNames
 from atom.identity.service import IdentityService
@@ -152,11 +152,8 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     egress, search_text = tool_egress(settings.tools), search_text_tool(search)
     tools = ToolRegistry(builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=search_text))
     agents = AgentService(base.outbox, frozenset(tools.names), llm.choose, ChangeBook(base.outbox))
-    governance = build_governance(
-        GovernanceBase(base.sessions, base.outbox, base.clock, base.registry, agents, layer.ledger),
-        settings.governance,
-        {name: tools.get(name).action for name in tools.names},
-    )
+    actions = [tools.get(name).action for name in tools.names]
+    governance = build_governance(stands_on, settings.governance, actions, agents=agents, ledger=layer.ledger)
     workspaces = open_workspaces(settings)
     reader = base.reader
     dropped = Counter(

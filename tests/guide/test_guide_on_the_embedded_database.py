@@ -109,6 +109,17 @@ def test_slow_1_model_calls_and_percentile(operator: Operator) -> None:
     assert re.search(r"^\s+0\.\d+$", shown.text, re.MULTILINE)
 
 
+def test_slow_8_governance_cache_is_warmed_and_its_hit_rate_is_there(operator: Operator) -> None:
+    need("curl", "jq")
+    agents = ('"agent1", "agent2", "agent3"', '"worker", "nobody"')
+    shown = operator.paste("Pre-warm cache with common agents", agents)
+    answer = json.loads(shown.text[shown.text.index("{") :])
+    assert (answer["warmed"], answer["unknown"]) == (1, ["nobody"])
+    metrics = operator.run("curl -s http://atom.example.com/metrics | grep '^governance_cache_'").text.split()
+    assert 0 <= float(metrics[metrics.index("governance_cache_hit_rate") + 1]) <= 1
+    assert {"governance_cache_hits_total", "governance_cache_misses_total"} <= set(metrics)
+
+
 def test_slow_5_statements_with_the_columns_that_exist(operator: Operator) -> None:
     for comment in ("Check slow queries", "Find slow queries"):
         shown = operator.paste(comment)

@@ -97,7 +97,7 @@ async def test_policies_are_applied_compared_gone_back_to_and_removed(
         assert await events(atom) == ["policy.applied"] * 3 + ["policy.removed"]
 
 
-async def test_a_document_that_is_wrong_is_refused_with_its_place(database: URL, home: Path, tmp_path: Path) -> None:
+async def test_a_mistake_in_a_policy_is_told_with_its_place(database: URL, home: Path, tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     async with running_atom(settings_for_tests(home), database) as atom:
         shell = Shell(home, atom.url, atom.token)

@@ -9,14 +9,12 @@ from sqlalchemy import (
     ARRAY,
     CursorResult,
     Float,
-    Label,
     Row,
     Table,
     Text,
     func,
     insert,
     literal_column,
-    or_,
     select,
     text,
     true,
@@ -51,6 +49,11 @@ WHERE g.agent_id = agent.id AND g.revoked_at IS NULL AND (g.expires_at IS NULL O
 """)
     .columns(actions=ARRAY(Text), seconds_left=Float)
     .lateral("granted")
+)
+STANDINGS = (  # made once: it is part of every look at an agent that is not known
+    select(AGENT, literal_column(AGENT_STAMP).label("stamp"), GRANTED.c.actions, GRANTED.c.seconds_left)
+    .join(GRANTED, true())
+    .where(text("(agent.id = ANY(CAST(:ids AS uuid[])) OR lower(agent.name) = ANY(CAST(:names AS text[])))"))
 )
 
 
@@ -92,13 +95,7 @@ async def policy_stamp(session: AsyncSession) -> str:
 
 async def standings(session: AsyncSession, ids: Sequence[UUID], names: Sequence[str]) -> list[StandingRow]:
     """By id, or by name in lower case. Stamp and grants are of one statement: they belong together."""
-    stamp: Label[str] = literal_column(AGENT_STAMP).label("stamp")
-    query = select(AGENT, stamp, GRANTED.c.actions, GRANTED.c.seconds_left).join(GRANTED, true())
-    if names:
-        query = query.where(or_(AGENT.c.id.in_(ids), func.lower(AGENT.c.name).in_(names)))
-    else:
-        query = query.where(AGENT.c.id.in_(ids))
-    rows = [row._asdict() for row in (await session.execute(query)).all()]
+    rows = [row._asdict() for row in (await session.execute(STANDINGS, {"ids": [*ids], "names": [*names]})).all()]
     return [_standing_row(row) for row in rows]
 
 
