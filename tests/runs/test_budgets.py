@@ -36,7 +36,7 @@ from tests.support.polling import eventually
 from tests.support.processes import script, started
 
 MAX_TOKENS = 100
-RUNS = int(os.environ.get("PARALLEL_RUNS", "40"))
+RUNS = int(os.environ.get("PARALLEL_RUNS", "30"))
 FIT = 37 * RUNS // 100
 STANDING = "SELECT coalesce(sum(used), 0), coalesce(sum(reserved), 0) FROM budget_use"
 UNTIL_NEXT_MONTH = """
