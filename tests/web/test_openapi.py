@@ -48,7 +48,7 @@ def test_it_names_every_way_in(operations: list[tuple[str, str, dict[str, Any]]]
         "post /api/runs/{run_id}/pause", "post /api/runs/{run_id}/resume", "post /api/runs/{run_id}/retry",
         "post /api/runs/{run_id}/review", "get /api/runs/{run_id}/events",
         "post /api/runs/{run_id}/cancel", "get /api/conversations/{conversation_id}",
-        "get /api/tools", "get /api/models", "get /api/keys", "post /api/keys",
+        "get /api/tools", "get /api/models", "get /api/models/catalogue", "get /api/keys", "post /api/keys",
         "get /api/keys/{key}", "patch /api/keys/{key}", "delete /api/keys/{key}", "post /api/keys/{key}/test",
         "post /api/keys/rotate", "get /api/routes", "put /api/routes", "get /api/budgets", "put /api/budgets",
         "delete /api/budgets/{budget_id}", "get /api/usage", "get /api/runs/{run_id}/calls", "get /api/cache",
