@@ -134,7 +134,7 @@ async def test_the_next_route_is_asked_at_once_and_the_first_again_only_after_al
     done = await bench.ask()
     assert (done.completion.text, done.fell_back_from, done.attempt) == ("back", None, 4)
     assert len(bench.waits) == 1
-    assert [note.key_id for note in bench.hooks.notes] == [O1.id, O2.id, A1.id]
+    assert [note.key_id for note in bench.hooks.notes] == [O1.id, O2.id, A1.id, O1.id]
     assert bench.hooks.changes == [("o1", "o2", False), ("o2", "a1", False), ("a1", "o1", False)]
 
 

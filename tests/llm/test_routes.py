@@ -138,9 +138,11 @@ def test_what_is_asked_for_by_name_is_not_replaced_by_another_provider(wanted: s
         plan(BOTH, config, wanted, BOB)
 
 
-def test_where_only_others_have_keys_nobody_is_sent_to_the_demonstration_model() -> None:
-    with pytest.raises(ModelNotConfiguredError, match="No key of openai"):
-        plan(LlmSettings(), Config(1, (key(1, owner="alice"),)), None, BOB)
+def test_where_only_others_have_keys_everything_is_as_if_there_were_none() -> None:
+    config = Config(1, (key(1, owner="alice"),))
+    assert names(plan(LlmSettings(), config, None, BOB)) == names(plan(LlmSettings(), Config(), None, BOB))
+    with pytest.raises(ModelNotConfiguredError):
+        plan(LlmSettings(), config, "openai/gpt", BOB)
 
 
 def test_refused_keys_are_asked_only_where_the_provider_has_no_other() -> None:

@@ -31,7 +31,8 @@ from atom.llm.errors import (
 
 MAX_QUOTED = 300  # characters of a provider's own words in a message of ours
 MAX_SCANNED = 4_000
-SHORTEST_SECRET = 8  # `none` and its like are words
+SHORTEST_SECRET = 8  # of a part of a key
+NO_SECRET = "none"  # noqa: S105 - what is sent to an endpoint that asks for no key: a word
 MAX_NAME = 200  # characters of the name of a model
 MAX_RETRY_AFTER = 86_400.0
 HALF_MASKED = re.compile(
@@ -161,9 +162,9 @@ def truncated(route: Route, what: str = "it ended without a finish reason") -> T
 def quoted(said: object, key: str) -> str:
     """The provider's own words: short, on one line, without the key or anything that looks like one."""
     text = " ".join(_words(said)[:MAX_SCANNED].split())
-    for part in (key, *key.split(":")):  # two of them in one where calls are signed
-        if len(part) >= SHORTEST_SECRET:
-            text = cut(text, part)
+    parts = (part for part in key.split(":") if len(part) >= SHORTEST_SECRET)  # two in one where calls are signed
+    for secret in (key, *parts) if key != NO_SECRET else ():
+        text = cut(text, secret)
     text = HALF_MASKED.sub(MASK, str(redact(text)))
     return text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + "..."
 
