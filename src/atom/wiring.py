@@ -64,6 +64,7 @@ from atom.tools.builtin import builtin_tools
 from atom.tools.http import tool_egress
 from atom.tools.registry import ToolRegistry
 from atom.tools.search import search_text_tool
+from atom.triggers import layer as trigger_layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Parts:
     identity: IdentityService
     agents: AgentService
     runs: RunService
+    triggers: trigger_layer.TriggerLayer
     control: RunControl
     approvals: ApprovalService
     halt: HaltService
@@ -153,14 +155,16 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     hub = FeedHub(reader, base.stamped, dropped)
     work = _running(settings, base, Using(agents, governance, layer, tools, hub, workspaces))
     approvals = ApprovalService(base.outbox, RunWaking(work.family))
+    below = trigger_layer.Base(base.sessions, base.outbox, reader, base.clock, agents, work.runs, layer.vault)
+    triggers = trigger_layer.build_triggers(below)
     jobs = JobService(base.doorbell)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
         ROTATE_JOB: rotate_handler(base.sessions, layer.keys),
     }
     parts = Parts(
-        base, guard, identity, agents, work.runs, work.control, approvals, HaltService(base.outbox), jobs, workspaces,
-        layer, work.patience, tools, search, hub, _health(settings, base, layer),
+        base, guard, identity, agents, work.runs, triggers, work.control, approvals, HaltService(base.outbox), jobs,
+        workspaces, layer, work.patience, tools, search, hub, _health(settings, base, layer),
     )  # fmt: skip
     return Atom(
         settings=settings,
@@ -174,7 +178,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
             base.doorbell,
             {Topic.RUN: work.claims.to_ring, Topic.JOB: waiting_jobs},
             settings.runs.sweep_seconds,
-            (approvals.expire_due, work.patience.wake_due, layer.budgets.expire),
+            (approvals.expire_due, work.patience.wake_due, layer.budgets.expire, *triggers.chores),
         ),
     )
 

@@ -41,6 +41,11 @@ class EventType(StrEnum):
     KEY_REFUSED = "key.refused"
     ROUTES_CHANGED = "routes.changed"
     BUDGET_CHANGED = "budget.changed"
+    TRIGGER_CHANGED = "trigger.changed"
+    TRIGGER_FIRED = "trigger.fired"
+    PROPOSAL_OPENED = "proposal.opened"
+    PROPOSAL_DECIDED = "proposal.decided"
+    RUN_CORRECTED = "run.corrected"
     HALTED = "halt.set"
     HALT_LIFTED = "halt.lifted"
     TOKEN_CREATED = "token.created"  # noqa: S105 - the name of an event

@@ -22,6 +22,8 @@ from atom.runs.artefacts import ArtefactService
 from atom.runs.artefacts_api import artefact_routes
 from atom.settings import Settings
 from atom.tools import api as tools_api
+from atom.triggers import api as triggers_api
+from atom.triggers import proposals_api
 from atom.web.openai import api as openai_api
 from atom.web.openai.answering import Answering
 from atom.web.openai.watching import Watch
@@ -44,6 +46,7 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         governance_api.routes(parts.approvals, base.sessions, guard),
         tools_api.routes(parts.tools, guard),
         halt_routes(parts.halt, base.sessions, guard),
+        *trigger_routers(parts),
         *model_routers(parts),
         ops_api.job_routes(parts.jobs, base.sessions, guard),
         ops_api.schema_routes(guard),
@@ -58,6 +61,16 @@ def openai_routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
     answering = Answering(watch, parts.control, base.sessions, settings.web.answer_seconds)
     door = openai_api.Door(parts.agents, parts.runs, parts.control, answering, base.sessions, parts.guard)
     return (openai_api.model_routes(door), openai_api.chat_routes(door), openai_api.response_routes(door))
+
+
+def trigger_routers(parts: Parts) -> tuple[APIRouter, ...]:
+    base, guard, layer = parts.base, parts.guard, parts.triggers
+    return (
+        triggers_api.routes(layer.triggers, base.sessions, guard),
+        triggers_api.firing_routes(layer.triggers, base.sessions, guard),
+        triggers_api.webhook_routes(layer.webhooks, base.sessions),
+        proposals_api.routes(layer.proposals, layer.watch, base.sessions, guard),
+    )
 
 
 def model_routers(parts: Parts) -> tuple[APIRouter, ...]:
