@@ -21,6 +21,7 @@ MORE = {  # volumes of tests that are not property tests
     "VAULT_VOLUME": "all",
     "LLM_FAULTS": "all",
     "PARALLEL_RUNS": "100",
+    "TRIGGER_ROUNDS": "200",
 }
 FILE_TIMEOUT = 7200  # seconds for one test file
 

@@ -65,6 +65,7 @@ from atom.tools.http import tool_egress
 from atom.tools.registry import ToolRegistry
 from atom.tools.search import search_text_tool
 from atom.triggers import layer as trigger_layer
+from atom.triggers.rotation import with_webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     jobs = JobService(base.doorbell)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
-        ROTATE_JOB: rotate_handler(base.sessions, layer.keys),
+        ROTATE_JOB: with_webhooks(rotate_handler(base.sessions, layer.keys), base.sessions, triggers.secrets),
     }
     parts = Parts(
         base, guard, identity, agents, work.runs, triggers, work.control, approvals, HaltService(base.outbox), jobs,

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import URL
 
 from atom.llm.testing import ScriptedModel
+from atom.web.server import ALL_ROLES, ServerRole
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
 from tests.support.databases import execute, rows
 
@@ -65,8 +66,9 @@ def start(database: URL, home: Path) -> Start:
     """`async with start(reply, reply, ...) as bench`."""
 
     @asynccontextmanager
-    async def run(*replies: Any, **groups: Any) -> AsyncIterator[Bench]:
-        async with running_atom(settings_for_tests(home, **groups), database, ScriptedModel(*replies)) as atom:
+    async def run(*replies: Any, roles: frozenset[ServerRole] = ALL_ROLES, **groups: Any) -> AsyncIterator[Bench]:
+        chosen = settings_for_tests(home, **groups)
+        async with running_atom(chosen, database, ScriptedModel(*replies), roles=roles) as atom:
             yield Bench(atom)
 
     return run

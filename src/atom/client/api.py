@@ -32,6 +32,7 @@ from atom.client.models import (
     Wire,
 )
 from atom.client.transport import CONNECT_SECONDS, Pause, Transport, checked_url, segment
+from atom.client.triggers import Triggers
 from atom.client.upload import Progress, counted
 from atom.client.watch import watch
 from atom.errors import InvalidError
@@ -173,6 +174,14 @@ class Runs:
         body.update({name: value for name, value in {"result": result, "note": note}.items() if value is not None})
         return await self.transport.ask(Run, "POST", f"{_run(run_id)}/review", body=body)
 
+    async def correct(self, run_id: str, note: str) -> Run:
+        """Tell a run something that its model reads before its next turn."""
+        return await self.transport.ask(Run, "POST", f"{_run(run_id)}/correct", body={"note": note})
+
+    async def take_over(self, run_id: str, answer: str) -> Run:
+        """End a paused run with a person's own answer."""
+        return await self.transport.ask(Run, "POST", f"{_run(run_id)}/take-over", body={"answer": answer})
+
     def follow(self, run_id: str, after: int = 0, *, on_drop: OnDrop | None = None) -> AsyncIterator[Item]:
         """Events and deltas behind `after` up to the end of the run, over as many connections as it takes."""
 
@@ -283,6 +292,7 @@ class AtomClient:
         self.keys = Keys(self.transport)
         self.cache = Cache(self.transport)
         self.halting = Halting(self.transport)
+        self.triggers = Triggers(self.transport)
 
     async def conversation(self, conversation_id: str) -> Conversation:
         return await self.transport.ask(Conversation, "GET", f"/api/conversations/{segment(conversation_id)}")

@@ -1,18 +1,13 @@
 """Triggers put together: everything that other layers use of them, made once per process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-from uuid import UUID
-
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.agents.service import AgentService
 from atom.durable.sweep import Chore
 from atom.events.service import EventReader, Outbox
 from atom.infra.db import Sessions
 from atom.kit.clock import Clock
-from atom.llm.vault.envelope import Place
 from atom.llm.vault.service import Vault
 from atom.runs.service import RunService
 from atom.triggers.firing import Firings
@@ -20,10 +15,9 @@ from atom.triggers.jobs import TriggerSweep
 from atom.triggers.ports import TrainingPort
 from atom.triggers.presence import OperatorWatch
 from atom.triggers.proposals import ProposalService, ProposedTraining
+from atom.triggers.rotation import VaultSecrets
 from atom.triggers.service import TriggerService
 from atom.triggers.webhooks import WebhookService
-
-SEALED_FOR = "webhook"  # where an envelope names the provider of a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +28,7 @@ class TriggerLayer:
     proposals: ProposalService
     webhooks: WebhookService
     watch: OperatorWatch
-    secrets: "VaultSecrets"
+    secrets: VaultSecrets
     chores: Sequence[Chore]
 
 
@@ -49,25 +43,6 @@ class Base:
     agents: AgentService
     runs: RunService
     vault: Vault
-
-
-@dataclass(frozen=True, slots=True)
-class VaultSecrets:
-    """`Secrets` in the vault that keeps the provider keys."""
-
-    vault: Vault
-
-    async def seal(self, session: AsyncSession, trigger_id: UUID, version: int, secret: str) -> dict[str, Any]:
-        return await self.vault.seal(session, Place(str(trigger_id), SEALED_FOR, version), secret)
-
-    async def unseal(self, session: AsyncSession, trigger_id: UUID, version: int, envelope: Mapping[str, Any]) -> str:
-        return await self.vault.unseal(session, Place(str(trigger_id), SEALED_FOR, version), envelope)
-
-    async def rewrap(
-        self, session: AsyncSession, trigger_id: UUID, version: int, envelope: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """The same secret under the current key-encryption key."""
-        return await self.vault.rewrap(session, Place(str(trigger_id), SEALED_FOR, version), envelope)
 
 
 def build_triggers(base: Base, training: TrainingPort | None = None) -> TriggerLayer:

@@ -50,7 +50,14 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         *model_routers(parts),
         ops_api.job_routes(parts.jobs, base.sessions, guard),
         ops_api.schema_routes(guard),
-        feed_api.routes(Stream(parts.hub, base.reader), parts.runs, base.sessions, guard, connections),
+        feed_api.routes(
+            Stream(parts.hub, base.reader),
+            parts.runs,
+            base.sessions,
+            guard,
+            connections,
+            seen=parts.triggers.watch.seen,
+        ),
         *openai_routers(settings, parts),
     )
 
