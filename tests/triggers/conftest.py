@@ -23,7 +23,7 @@ class Bench:
 
     atom: RunningAtom
 
-    async def add(self, name: str, agent: str, kind: str, *, task: str = TASK, **definition: Any) -> dict[str, Any]:
+    async def add(self, name: str, agent: str, kind: str, /, *, task: str = TASK, **definition: Any) -> dict[str, Any]:
         body = {"name": name, "agent": agent, "kind": kind, "task": task, "definition": definition}
         answer = await self.atom.http.post("/api/triggers", json=body)
         assert answer.status_code == 201, answer.text

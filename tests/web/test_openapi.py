@@ -51,6 +51,7 @@ def test_it_names_every_way_in(operations: list[tuple[str, str, dict[str, Any]]]
         "get /api/tokens", "post /api/tokens", "delete /api/tokens/{token_id}",
         "get /api/approvals", "get /api/approvals/{approval_id}", "post /api/approvals/{approval_id}/approve",
         "post /api/approvals/{approval_id}/reject", "get /api/jobs",
+        "post /api/runs/{run_id}/correct", "post /api/runs/{run_id}/take-over",
         "get /api/triggers", "post /api/triggers", "get /api/triggers/{trigger}", "patch /api/triggers/{trigger}",
         "delete /api/triggers/{trigger}", "get /api/triggers/{trigger}/firings", "post /api/triggers/{trigger}/fire",
         "post /api/triggers/{trigger}/webhook", "get /api/proposals", "get /api/proposals/{proposal_id}",

@@ -8,7 +8,7 @@ fenced by the epoch of its claim. People and other agents ask (`cancel`, `pause`
 from dataclasses import dataclass, replace
 
 from atom.durable.lease import FencedError
-from atom.runs.errors import RunEndedError, RunNotInReviewError, RunNotPausedError
+from atom.runs.errors import RunAtWorkError, RunEndedError, RunNotInReviewError, RunNotPausedError
 from atom.runs.models import RunStatus, WaitReason
 
 MAX_CRASHES = 3
@@ -140,6 +140,19 @@ def reviewed(state: State, *, abort: bool) -> State:
 def woken(state: State, reason: WaitReason) -> State | None:
     """Back into the queue, because what it waited for has come. None: it does not wait for that."""
     return _out_of_hands(state, RunStatus.QUEUED) if state.wait_reason is reason else None
+
+
+def listens(state: State) -> None:
+    """Raises RunEndedError: nobody reads a note any more."""
+    _not_ended(state)
+
+
+def taken_over(state: State) -> State:
+    """A person gives the answer in the agent's stead. Raises RunEndedError, RunAtWorkError."""
+    _not_ended(state)
+    if state.at_work:
+        raise RunAtWorkError("A worker is in the middle of a step of this run.", hint="`atom runs pause` first.")
+    return _out_of_hands(state, RunStatus.COMPLETED)
 
 
 def is_poison(crashes: int) -> bool:
