@@ -126,7 +126,8 @@ async def test_a_supervised_run_waits_for_an_operator_and_goes_on_when_one_looks
         await bench.atom.http.get("/api/proposals")
 
         async def began() -> str | None:
-            return (await bench.firings("often"))[1]["run_id"]
+            run_id: str | None = (await bench.firings("often"))[1]["run_id"]
+            return run_id
 
         assert (await bench.atom.settled(await eventually(began)))["status"] == "completed"
 
@@ -155,7 +156,7 @@ async def test_nobody_came_in_time_is_visible(start: Start) -> None:
         await bench.execute("UPDATE trigger_firing SET expires_at = now() - interval '1 second'")
 
         async def expired() -> bool:
-            return (await bench.firings("often"))[0]["outcome"] == "expired"
+            return bool((await bench.firings("often"))[0]["outcome"] == "expired")
 
         await eventually(expired)
         told = await bench.rows("SELECT data ->> 'outcome' FROM event WHERE type = 'trigger.fired' ORDER BY id")
