@@ -25,9 +25,7 @@ class Listening(GatedModel):
 
     def notes(self, number: int) -> list[str]:
         said = [one.content for one in self.requests[number].messages if one.role is Role.USER]
-        return [
-            one.content.split("\n", 1)[1] for one in messages if one.role is Role.USER and "corrects" in one.content
-        ]
+        return [text.split("\n", 1)[1] for text in said if "corrects" in text]
 
 
 async def correct(atom: RunningAtom, run_id: str, note: str) -> httpx2.Response:
@@ -47,10 +45,6 @@ async def test_a_correction_reaches_the_model_at_its_next_turn_and_stays(databas
         assert (await atom.settled(run["id"]))["status"] == "completed"
         both = ["Use UTC.", "Be brief."]
         assert [model.notes(number) for number in range(3)] == [[], both, both]
-            [],
-            ["Use UTC.", "Be brief."],
-            ["Use UTC.", "Be brief."],
-        ]
         events = (await atom.http.get(f"/api/runs/{run['id']}/events")).text
         assert events.count('"run.corrected"') == 2
         ended = await correct(atom, run["id"], "Too late.")

@@ -14,7 +14,7 @@ from prometheus_client import Gauge
 from atom.errors import UnauthenticatedError, UnavailableError
 from atom.events.models import EventType
 from atom.feed.stream import Heartbeat, Stream
-from atom.feed.viewer import BoundedStream, Seen, Viewer, ViewLimits
+from atom.feed.viewer import BoundedStream, Seen, Viewer, ViewLimits, unnoted
 from atom.feed.wire import frame, server_sent
 from atom.identity.guard import SUBPROTOCOL, Guard, GuardedRoute
 from atom.identity.models import Permission
@@ -40,7 +40,7 @@ def routes(
     guard: Guard,
     connections: Gauge,
     *,
-    seen: Seen,
+    seen: Seen = unnoted,
     limits: ViewLimits = DEFAULT_LIMITS,
 ) -> APIRouter:
     """`seen` is told who looks, when they begin and from time to time."""
