@@ -310,6 +310,15 @@ class ToolSettings(Group):
     )
 
 
+class GovernanceSettings(Group):
+    approval_seconds: float = Field(
+        default=86_400.0,
+        ge=1,
+        le=2_592_000,
+        description="How long people have to decide what an agent asks; a policy may give them less.",
+    )
+
+
 class Settings(Group):
     home: Path = Field(
         description="Folder of the embedded database, the token, logs and workspaces. "
@@ -327,6 +336,7 @@ class Settings(Group):
     runs: RunSettings = RunSettings()
     workspaces: WorkspaceSettings = WorkspaceSettings()
     tools: ToolSettings = ToolSettings()
+    governance: GovernanceSettings = GovernanceSettings()
 
 
 PLAIN = {  # names that the guide, or every SDK of that provider, uses

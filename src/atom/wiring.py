@@ -61,6 +61,7 @@ from atom.runs.worker import RunWorker, run_metrics
 from atom.runs.workspaces import LocalWorkspaces
 from atom.settings import Provider, Settings
 from atom.tools.builtin import builtin_tools
+from atom.tools.edits import EditedArguments
 from atom.tools.http import tool_egress
 from atom.tools.registry import ToolRegistry
 from atom.tools.search import search_text_tool
@@ -144,7 +145,11 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     egress, search_text = tool_egress(settings.tools), search_text_tool(search)
     tools = ToolRegistry(builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=search_text))
     agents = AgentService(base.outbox, frozenset(tools.names), llm.choose)
-    governance = GovernanceService(agents, {name: tools.get(name).action for name in tools.names})
+    governance = GovernanceService(
+        agents,
+        {name: tools.get(name).action for name in tools.names},
+        approval_seconds=settings.governance.approval_seconds,
+    )
     workspaces = open_workspaces(settings)
     reader = base.reader
     dropped = Counter(
@@ -152,7 +157,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     )
     hub = FeedHub(reader, base.stamped, dropped)
     work = _running(settings, base, Using(agents, governance, layer, tools, hub, workspaces))
-    approvals = ApprovalService(base.outbox, RunWaking(work.family))
+    approvals = ApprovalService(base.outbox, RunWaking(work.family), EditedArguments(tools))
     jobs = JobService(base.doorbell)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),

@@ -12,9 +12,11 @@ from atom.agents.models import Agent, AgentStatus
 from atom.agents.service import AgentService
 from atom.governance import store
 from atom.governance.decide import Decision, Reason, Spoken, Standing, decide
+from atom.governance.eyes import enough, stricter, withheld
 from atom.governance.halt import halted_error
-from atom.governance.models import Action, Maturity, Verdict
-from atom.governance.tables import ApprovalStatus
+from atom.governance.models import Action, Eyes, Maturity, Verdict
+from atom.governance.ports import AskListener
+from atom.governance.tables import Approval, ApprovalStatus
 from atom.governance.wish import Speaker, Wish
 from atom.kit.text import canonical_json, clean, shorten
 
@@ -24,12 +26,25 @@ MAX_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
+class Asker:
+    """The agent as it is now, and what it may do, its callers considered."""
+
+    agent: Agent
+    able: Standing
+
+
+@dataclass(frozen=True, slots=True)
 class GovernanceService:
-    """`actions` are the registered ones by exact name. `speakers` know the rules beside the table."""
+    """`actions` are the registered ones by exact name. `speakers` know the rules beside the table.
+
+    `listeners` hear of every question; `approval_seconds` is how long people have for one.
+    """
 
     agents: AgentService
     actions: Mapping[str, Action]
     speakers: tuple[Speaker, ...] = ()
+    listeners: tuple[AskListener, ...] = ()
+    approval_seconds: float = APPROVAL_SECONDS
 
     async def authorize(self, session: AsyncSession, wish: Wish, *, step_key: str) -> Decision:
         """Decide with the agent as it is now, and audit, in the caller's transaction. A failure here is a refusal.
@@ -44,7 +59,9 @@ class GovernanceService:
         spoken = await self._spoken(session, agent, action, wish)
         decision = decide(able, action, wish.trigger, spoken)
         if decision.verdict is Verdict.ASK:
-            decision = await self._answered(session, wish, decision, agent, step_key)
+            decision = await self._answered(session, wish, decision, Asker(agent, able), step_key)
+        used = wish.arguments if decision.arguments is None else decision.arguments
+        wished = {} if used is wish.arguments else {"edited_from": digest(agent.version, wish.action, wish.arguments)}
         await store.audit(
             session,
             {
@@ -58,7 +75,8 @@ class GovernanceService:
                     "agent_version": agent.version,
                     "trigger": wish.trigger.value,
                     "maturity": able.maturity.value,
-                    "digest": digest(agent.version, wish.action, wish.arguments),
+                    "digest": digest(agent.version, wish.action, used),
+                    **wished,
                     **({"rules": [one.rule for one in spoken]} if spoken else {}),
                 },
             },
@@ -86,7 +104,7 @@ class GovernanceService:
         return capped(standing(agent), [standing(one) for one in above])
 
     async def _answered(
-        self, session: AsyncSession, wish: Wish, asked: Decision, agent: Agent, step_key: str
+        self, session: AsyncSession, wish: Wish, asked: Decision, asker: Asker, step_key: str
     ) -> Decision:
         """What a person has said to this question, if it was asked before."""
         approval = await store.latest_approval(session, wish.run_id, step_key)
@@ -97,13 +115,36 @@ class GovernanceService:
         if approval.status == ApprovalStatus.EXPIRED:
             return Decision(Verdict.DENY, Reason.APPROVAL_EXPIRED)
         if approval.status == ApprovalStatus.APPROVED:
-            if approval.digest != digest(agent.version, wish.action, wish.arguments):
-                await store.withdraw(session, approval.id)  # the agent or the call has changed: ask anew
-                return asked
-            if await store.use(session, approval.id):
-                return Decision(Verdict.ALLOW, Reason.APPROVED)
-            return Decision(Verdict.DENY, Reason.APPROVAL_EXPIRED)
+            return await self._approved(session, wish, asked, asker, approval)
         return asked
+
+    async def _approved(
+        self, session: AsyncSession, wish: Wish, asked: Decision, asker: Asker, approval: Approval
+    ) -> Decision:
+        """A yes counts for what was asked, or for what a person made of it: that is judged anew, as the call it is."""
+        wished = digest(asker.agent.version, wish.action, wish.arguments)
+        edited = approval.edited_from is not None and wished == approval.edited_from["digest"]
+        meant = replace(wish, arguments=approval.arguments) if edited else wish
+        if approval.digest != digest(asker.agent.version, wish.action, meant.arguments):
+            await store.withdraw(session, approval.id)  # the agent or the call has changed: ask anew
+            return asked
+        if edited:
+            action = self.actions.get(wish.action)
+            judged = decide(asker.able, action, wish.trigger, await self._spoken(session, asker.agent, action, meant))
+            if judged.verdict is Verdict.DENY:
+                await store.withdraw(session, approval.id)
+                return judged
+            asked = replace(judged, verdict=Verdict.ASK, eyes=stricter(judged.eyes, asked.eyes))
+        eyes = stricter(Eyes(approval.eyes), asked.eyes)
+        if not enough(eyes, approval.requested_by, approval.said_yes):
+            held = withheld(eyes, approval.requested_by, approval.said_yes)
+            values = {"eyes": eyes.value, "withheld": held}
+            await store.reopen(session, approval.id, seconds=self._seconds(asked), values=values)
+            await self._tell(session, approval.id)
+            return asked
+        if await store.use(session, approval.id):
+            return Decision(Verdict.ALLOW, Reason.APPROVED, arguments=approval.arguments if edited else None)
+        return Decision(Verdict.DENY, Reason.APPROVAL_EXPIRED)
 
     async def request_approval(self, session: AsyncSession, wish: Wish, decision: Decision, *, step_key: str) -> UUID:
         """A question to a person, bound to agent version, action and arguments. Returns its id.
@@ -114,12 +155,16 @@ class GovernanceService:
         known = await store.latest_approval(session, wish.run_id, step_key)
         if known is not None and known.status == ApprovalStatus.PENDING:
             return known.id
-        return await self._ask(session, wish, decision.reason, step_key=step_key)
+        id_ = await self._ask(session, wish, decision, step_key=step_key)
+        await self._tell(session, id_)
+        return id_
 
     async def grant_once(self, session: AsyncSession, by: str, wish: Wish, *, step_key: str, note: str | None) -> None:
         """A person wants just this call to be made once: an approval that is decided from the beginning."""
         await store.cancel_approvals(session, wish.run_id)
-        id_ = await self._ask(session, wish, Reason.UNKNOWN_OUTCOME, step_key=step_key)
+        asked = Decision(Verdict.ASK, Reason.UNKNOWN_OUTCOME)
+        id_ = await self._ask(session, wish, asked, step_key=step_key)
+        await store.say_yes(session, id_, by=by, note=note, alone=True, values={})
         await store.settle(session, id_, ApprovalStatus.APPROVED, by=by, note=note)
 
     async def audit_review(
@@ -140,7 +185,7 @@ class GovernanceService:
             },
         )
 
-    async def _ask(self, session: AsyncSession, wish: Wish, reason: Reason, *, step_key: str) -> UUID:
+    async def _ask(self, session: AsyncSession, wish: Wish, asked: Decision, *, step_key: str) -> UUID:
         agent = await self.agents.get(session, str(wish.agent_id))
         values = {
             "execution_id": wish.run_id,
@@ -150,9 +195,22 @@ class GovernanceService:
             "action": wish.action,
             "arguments": dict(wish.arguments),
             "digest": digest(agent.version, wish.action, wish.arguments),
-            "reason": reason.value,
+            "reason": asked.reason.value,
+            "eyes": asked.eyes.value,
+            "requested_by": wish.requester,
+            "withheld": withheld(asked.eyes, wish.requester, ()),
         }
-        return await store.add_approval(session, values, seconds=APPROVAL_SECONDS)
+        return await store.add_approval(session, values, seconds=self._seconds(asked))
+
+    async def _tell(self, session: AsyncSession, id_: UUID) -> None:
+        found = await store.approval(session, id_)
+        assert found is not None
+        for listener in self.listeners:
+            await listener.requested(session, *found)
+
+    def _seconds(self, asked: Decision) -> float:
+        """A rule may give people less time than the deployment does, never more."""
+        return self.approval_seconds if asked.seconds is None else min(asked.seconds, self.approval_seconds)
 
     async def withdraw_approvals(self, session: AsyncSession, run_id: UUID) -> None:
         await store.cancel_approvals(session, run_id)

@@ -14,7 +14,10 @@ from atom.governance.models import Action
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What an agent wants to do, and where it stands in its run. `callers`: the agents it does this for."""
+    """What an agent wants to do, and where it stands in its run. `callers`: the agents it does this for.
+
+    `requester`: the actor behind the run.
+    """
 
     agent_id: UUID
     run_id: UUID
@@ -22,6 +25,7 @@ class Wish:
     action: str
     arguments: Mapping[str, Any]
     callers: tuple[UUID, ...] = ()
+    requester: str | None = None
 
 
 class Speaker(Protocol):

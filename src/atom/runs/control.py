@@ -20,7 +20,7 @@ from atom.runs import store
 from atom.runs.errors import ReviewAbortedError, ReviewInvalidError, ReviewStaleError, RunNotFoundError
 from atom.runs.family import Family
 from atom.runs.models import Run, RunStatus, Step
-from atom.runs.records import ToolRecord, tool_to_json
+from atom.runs.records import ToolRecord, edited_note, tool_to_json
 from atom.runs.transitions import State, pause, resume, reviewed
 
 PAUSE_CHANNEL = "atom_pause"  # its payload is the run's id
@@ -148,7 +148,7 @@ class RunControl:
         note = clean(word.note) if word.note else None
         said = {"step": step.key, "tool": step.name, "decision": word.decision.value}
         await self.governance.audit_review(
-            session, by.actor, _wish(run, step), decision=word.decision.value, data={"step": step.key, "note": note}
+            session, by.actor, await self._wish(session, run, step), decision=word.decision.value, data={"step": step.key, "note": note}
         )
         await self.outbox.emit(
             session, EventType.REVIEW_DECIDED, actor=by.actor, agent_id=run.agent_id, run_id=run.id, data=said
@@ -170,7 +170,9 @@ class RunControl:
     async def _done(
         self, session: AsyncSession, by: Principal, run: Run, after: State, step: Step, *, result: str
     ) -> None:
-        record = ToolRecord(clean(result), None, ())
+        edited = step.request.get("edited_from") is not None
+        note = f"{edited_note(step.request['arguments'])}\n" if edited else ""
+        record = ToolRecord(note + clean(result), None, ())
         document = tool_to_json(record) | {"reviewed_by": by.actor}
         await store.finish_step(session, run.id, step.key, epoch=run.lease_epoch, result=document)
         await self.family.queue(session, run, after, by=by.actor, tool_calls=Run.tool_calls + 1, crashes=0)
@@ -184,14 +186,20 @@ class RunControl:
     ) -> None:
         """The one more try passes the door again: this word is the approval that the door will find."""
         await store.retried(session, run.id)
+        wish = await self._wish(session, run, step)
         await self.governance.grant_once(
-            session, by.actor, _wish(run, step), step_key=step.key, note=clean(note) if note else None
+            session, by.actor, wish, step_key=step.key, note=clean(note) if note else None
         )
         await self.family.queue(session, run, after, by=by.actor)
 
-
-def _wish(run: Run, step: Step) -> Wish:
-    return Wish(run.agent_id, run.id, Trigger(run.trigger), step.name, step.request.get("arguments") or {})
+    async def _wish(self, session: AsyncSession, run: Run, step: Step) -> Wish:
+        """`requester`: who asked for the run at the top, as when it was claimed."""
+        lineage = await store.lineage(session, run.id) if run.parent_id else ()
+        root = await store.get(session, lineage[-1][0]) if lineage else run
+        arguments = step.request.get("arguments") or {}
+        callers = tuple(agent_id for _, agent_id in lineage[1:])
+        requester = root.requested_by if root else None
+        return Wish(run.agent_id, run.id, Trigger(run.trigger), step.name, arguments, callers, requester)
 
 
 def _check(word: Review) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -17,6 +17,7 @@ from atom.governance.models import EffectClass, Verdict
 from atom.governance.service import Wish
 from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError
 from atom.infra.trace import Tracer
+from atom.kit.text import canonical_json
 from atom.llm.calls import Caller
 from atom.llm.errors import OverBudgetError, RoutesDownError
 from atom.llm.ports import ChatRequest, FinishReason, ToolCall
@@ -27,7 +28,7 @@ from atom.runs.limits import breach, spent
 from atom.runs.models import StepStatus
 from atom.runs.plan import Answer, Ask, Call, Place, may_repeat, next_step
 from atom.runs.ports import ChosenModel, Delta, DeltaSink, Models
-from atom.runs.records import ReplyRecord, ToolRecord, child_output, reply_record
+from atom.runs.records import ReplyRecord, ToolRecord, child_output, edited_note, reply_record
 from atom.runs.shape import shaped
 from atom.runs.sources import Source, find_sources
 from atom.runs.spans import labels, note_result, stint_span, tool_span
@@ -89,6 +90,7 @@ class AgentLoop:
     _replies: dict[int, ReplyRecord] = field(default_factory=dict, init=False)
     _results: dict[tuple[int, int], ToolRecord] = field(default_factory=dict, init=False)
     _begun: Mapping[Place, StepStatus] = field(default_factory=dict, init=False)
+    _edited: Mapping[Place, Mapping[str, object]] = field(default_factory=dict, init=False)
     _began: float = field(default_factory=time.monotonic, init=False)
 
     async def run(self) -> Finished:
@@ -102,7 +104,7 @@ class AgentLoop:
     async def _walk(self) -> Finished:
         loaded = await self.journal.load()
         self._replies, self._results = dict(loaded.recorded.replies), dict(loaded.recorded.results)
-        self._begun = loaded.begun
+        self._begun, self._edited = loaded.begun, loaded.edited
         for _ in range(MAX_STEPS):
             match next_step(self.recorded, self._begun):
                 case Ask(turn):
@@ -174,21 +176,38 @@ class AgentLoop:
 
     async def _begin(self, step: Call, tool: Tool | None, *, again: bool) -> ToolRecord:
         """Through the door. `again`: a person said to make a call once more that has begun before."""
-        call = step.call
+        call, work = step.call, self.work
         arguments: dict[str, object] = {}
         if tool is not None:
             try:
-                arguments = self.registry.check_arguments(tool, call.arguments)
+                arguments = self._arguments(step, tool)
             except ToolArgumentsError as error:
                 return await self._refuse(step, str(error), error.code, again=again)
         key = call_key(step.turn, step.index)
-        wish = Wish(self.work.agent_id, self.work.run_id, self.work.trigger, call.name, arguments, self.work.callers)
+        wish = Wish(work.agent_id, work.run_id, work.trigger, call.name, arguments, work.callers, work.requester)
         decision = await self.journal.authorize(key, call.id, wish, again=again)
         if decision.verdict is Verdict.ASK:
             raise ParkedError("The run waits for an approval.")
         if decision.verdict is Verdict.DENY or tool is None:
             return await self._refuse(step, self._denied(call, decision), self._deny_code(call), again=again)
-        return await self._traced(step, tool, arguments)
+        if decision.arguments is not None:
+            return await self._edited_call(step, tool, decision.arguments)
+        return await self._traced(step, tool, arguments, self._edited.get((step.turn, step.index)))
+
+    async def _edited_call(self, step: Call, tool: Tool, edited: Mapping[str, object]) -> ToolRecord:
+        """A person has changed the arguments, and they are on record. They were checked when they came; another release
+        of the tool may judge otherwise."""
+        try:
+            arguments = self.registry.check_arguments(tool, canonical_json(dict(edited)))
+        except ToolArgumentsError as error:
+            return await self._refuse(step, str(error), error.code, again=True)
+        return await self._traced(step, tool, arguments, edited)
+
+    def _arguments(self, step: Call, tool: Tool) -> dict[str, object]:
+        """What the model wrote; of a call that has begun, what it began with. Raises ToolArgumentsError."""
+        edited = self._edited.get((step.turn, step.index))
+        written = step.call.arguments if edited is None else canonical_json(dict(edited))
+        return self.registry.check_arguments(tool, written)
 
     async def _resume(self, step: Call, tool: Tool | None, begun: StepStatus) -> ToolRecord:
         """A call that began under an earlier owner and has no recorded end. Of a tool that is gone, nobody knows how it
@@ -201,20 +220,25 @@ class AgentLoop:
         if begun is StepStatus.RETRY or tool is None:
             return await self._begin(step, tool, again=True)
         try:
-            arguments = self.registry.check_arguments(tool, step.call.arguments)
+            arguments = self._arguments(step, tool)
         except ToolArgumentsError as error:  # another release of the tool
             return await self._refuse(step, str(error), error.code, again=True)
         await self.journal.again(key)
-        return await self._traced(step, tool, arguments)
+        return await self._traced(step, tool, arguments, self._edited.get((step.turn, step.index)))
 
-    async def _traced(self, step: Call, tool: Tool, arguments: dict[str, object]) -> ToolRecord:
+    async def _traced(
+        self, step: Call, tool: Tool, arguments: dict[str, object], edited: Mapping[str, object] | None
+    ) -> ToolRecord:
+        """`edited`: the arguments, if they are not those that the model wrote."""
         run_id, key = self.work.run_id, call_key(step.turn, step.index)
         with tool_span(self.tracer, run_id, key=key, tool=tool.name, call_id=step.call.id, arguments=arguments) as span:
-            record = await self._perform(key, tool, arguments)
+            record = await self._perform(key, tool, arguments, edited)
             note_result(self.tracer, span, record)
             return record
 
-    async def _perform(self, key: str, tool: Tool, arguments: dict[str, object]) -> ToolRecord:
+    async def _perform(
+        self, key: str, tool: Tool, arguments: dict[str, object], edited: Mapping[str, object] | None
+    ) -> ToolRecord:
         context = ToolContext(
             run_id=self.work.run_id,
             agent_id=self.work.agent_id,
@@ -239,6 +263,8 @@ class AgentLoop:
             record = ToolRecord(f"Error: {tool.name} did not end within {tool.timeout:g} s.", "tool_timeout", ())
         except AtomError as error:
             record = ToolRecord(f"Error: {error}", error.code, ())
+        if edited is not None:
+            record = replace(record, content=f"{edited_note(edited)}\n{record.content}")
         if record.code is not None:
             log.warning("execution.tool_failed", tool=tool.name, error_code=record.code, run_id=str(self.work.run_id))
         await self.journal.called(key, tool.name, record, written)

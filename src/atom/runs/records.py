@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from atom.kit.text import clean, clean_json
+from atom.kit.text import canonical_json, clean, clean_json, shorten
 from atom.llm.ports import Completion, FinishReason, ToolCall, Usage
 from atom.runs.models import Run, RunStatus
 from atom.runs.shape import misfit
@@ -13,6 +13,7 @@ from atom.tools.ports import SourceLine, ToolOutput
 
 VERSION = 1
 EMPTY = "It was empty."
+SHOWN_ARGUMENTS = 2000  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,12 @@ def child_output(child: Run, agent: str) -> ToolOutput:
     if child.error is not None:
         raise ToolError(f"The run of {agent!r} failed: {child.error['message']}", hint="Do it another way.")
     raise ToolError(f"The run of {agent!r} was cancelled.", hint="Do it another way, or say that you cannot.")
+
+
+def edited_note(arguments: Mapping[str, Any]) -> str:
+    """What the model is told of a call that a person has changed."""
+    shown = shorten(canonical_json(dict(arguments)), SHOWN_ARGUMENTS)
+    return f"[A person changed the arguments of this call to {shown} and approved that. It was made with them.]"
 
 
 def reply_to_json(record: ReplyRecord) -> dict[str, Any]:
