@@ -82,7 +82,12 @@ async def test_the_edited_call_is_the_one_that_is_made_and_recorded(start: Start
 async def test_arguments_that_do_not_fit_the_tool_are_refused_and_nothing_is_decided(start: Start) -> None:
     async with start(WRITE, "end") as atom:
         _, approval = await asked(atom)
-        for wrong in ({"path": 7, "content": "x"}, {"path": "b.txt"}, {**BETTER, "mode": "x"}, {"path": "a\0", "content": ""}):
+        for wrong in (
+            {"path": 7, "content": "x"},
+            {"path": "b.txt"},
+            {**BETTER, "mode": "x"},
+            {"path": "a\0", "content": ""},
+        ):
             answer = await approve(atom, approval, arguments=wrong)
             assert (answer.status_code, answer.json()["code"]) == (422, "approval_arguments_invalid"), wrong
         assert await rows(atom, "SELECT status, edited_from FROM approval") == [("pending", None)]
@@ -135,7 +140,9 @@ async def test_a_call_cut_off_after_the_edit_is_repeated_with_the_edit(start: St
         run, approval = await asked(atom)
         atom.atom.worker.control.drain()
         await approve(atom, approval, arguments=BETTER)
-        request = '{"id": "c", "arguments": {"path": "b.txt", "content": "better\\n"}, "edited_from": {"path": "a.txt"}}'
+        request = (
+            '{"id": "c", "arguments": {"path": "b.txt", "content": "better\\n"}, "edited_from": {"path": "a.txt"}}'
+        )
         async with unit_of_work(atom.atom.parts.base.sessions) as session:
             await session.execute(text("UPDATE approval SET status = 'used'"))
             await session.execute(

@@ -135,7 +135,7 @@ def routes(approvals: ApprovalService, sessions: Sessions, guard: Guard) -> APIR
         async with unit_of_work(sessions) as session:
             rows = await approvals.page(session, query.wanted(by), before=cursor, limit=query.limit + 1)
         page = to_page(rows, query.limit, lambda row: row[0].id)
-        return ApprovalPage(items=[_out(*row) for row in page.items], next=page.next)
+        return ApprovalPage(items=[approval_out(*row) for row in page.items], next=page.next)
 
     @router.get("/summary")
     async def summarise_approvals(by: Reader) -> SummaryOut:
@@ -151,23 +151,25 @@ def routes(approvals: ApprovalService, sessions: Sessions, guard: Guard) -> APIR
     @router.get("/{approval_id}", dependencies=[reader])
     async def show_approval(approval_id: UUID) -> ApprovalOut:
         async with unit_of_work(sessions) as session:
-            return _out(*await approvals.get(session, approval_id))
+            return approval_out(*await approvals.get(session, approval_id))
 
     @router.post("/{approval_id}/approve")
     async def approve(approval_id: UUID, body: ApprovingIn, by: Decider) -> ApprovalOut:
         word = Word(True, body.note, body.arguments, body.digest)
         async with unit_of_work(sessions) as session:
-            return _out(*await approvals.decide(session, by, approval_id, word))
+            return approval_out(*await approvals.decide(session, by, approval_id, word))
 
     @router.post("/{approval_id}/reject")
     async def reject(approval_id: UUID, body: DecisionIn, by: Decider) -> ApprovalOut:
         async with unit_of_work(sessions) as session:
-            return _out(*await approvals.decide(session, by, approval_id, Word(False, body.note, None, body.digest)))
+            return approval_out(
+                *await approvals.decide(session, by, approval_id, Word(False, body.note, None, body.digest))
+            )
 
     return router
 
 
-def _out(approval: Approval, agent: str) -> ApprovalOut:
+def approval_out(approval: Approval, agent: str) -> ApprovalOut:
     return ApprovalOut(
         id=approval.id,
         run_id=approval.execution_id,

@@ -19,13 +19,13 @@ from atom.governance.errors import (
     ApprovalNotFoundError,
     ApprovalSettledError,
 )
-from atom.governance.eyes import enough, person, withheld
+from atom.governance.eyes import ROLE, enough, person, withheld
 from atom.governance.inbox_store import Decider, Wanted
 from atom.governance.models import Eyes
 from atom.governance.ports import ApprovalListener, ArgumentsCheck, Outcome, RunWaker
 from atom.governance.service import digest
 from atom.governance.tables import Approval, ApprovalStatus
-from atom.identity.models import Principal, Role
+from atom.identity.models import Permission, Principal, Role
 from atom.kit.text import clean, clean_json
 
 MAX_NOTE = 2000
@@ -130,7 +130,7 @@ class ApprovalService:
 
     async def may_decide(self, session: AsyncSession, by: Principal, approval: Approval) -> bool:
         """Whether it is assigned to nobody else."""
-        mine = {person(by.actor), f"role:{by.role.value}"}
+        mine = {person(by.actor), f"{ROLE}{by.role.value}"}
         if approval.assignee is None or by.role is Role.ADMIN or approval.assignee in mine:
             return True
         return await inbox_store.is_deputy(session, person(by.actor), of=approval.assignee)
@@ -216,7 +216,7 @@ class ApprovalService:
 
 
 def decider(by: Principal) -> Decider:
-    return Decider(person(by.actor), by.role.value, by.role is Role.ADMIN)
+    return Decider(person(by.actor), by.role.value, by.role is Role.ADMIN, by.may(Permission.APPROVALS_WRITE))
 
 
 def audit_row(approval: Approval, actor: str, decision: str, **more: object) -> dict[str, Any]:

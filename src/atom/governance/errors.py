@@ -42,3 +42,16 @@ class ApprovalArgumentsError(InvalidError):
     """The edited arguments do not fit the tool."""
 
     code = "approval_arguments_invalid"
+
+
+class DelegationNotFoundError(NotFoundError):
+    code = "delegation_not_found"
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(f"There is no delegation {id_}.", hint="`atom approvals delegations` lists them.")
+
+
+class DelegationForbiddenError(ForbiddenError):
+    """It is somebody else's."""
+
+    code = "delegation_forbidden"

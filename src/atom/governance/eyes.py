@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from atom.governance.models import Eyes
 
+ROLE = "role:"
+
 
 def person(actor: str) -> str:
     """The person behind an actor (`admin:alice`), as names are compared."""

@@ -6,21 +6,36 @@ from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, Select, all_, and_, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Select,
+    all_,
+    and_,
+    false,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.agents.models import Agent
+from atom.governance.eyes import ROLE
 from atom.governance.tables import Approval, ApprovalDelegation, ApprovalStatus
 from atom.kit.ids import new_id, parse_id
 
 
 @dataclass(frozen=True, slots=True)
 class Decider:
-    """Somebody who may decide: by name as names are compared, with the role of their key."""
+    """Somebody who may decide, if their role `may` at all: by name as names are compared."""
 
     name: str
     role: str
     admin: bool
+    may: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +65,7 @@ async def page(
 
 async def counts(session: AsyncSession) -> dict[str, int]:
     rows = await session.execute(select(Approval.status, func.count()).group_by(Approval.status))
-    return {status: count for status, count in rows.all()}
+    return {row[0]: row[1] for row in rows.all()}
 
 
 async def count(session: AsyncSession, wanted: Wanted) -> int:
@@ -80,10 +95,12 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
 
 def _decidable(by: Decider) -> ColumnElement[bool]:
     """The same rule as `ApprovalService` follows when somebody decides."""
+    if not by.may:
+        return false()
     open_now = and_(Approval.status == ApprovalStatus.PENDING, Approval.expires_at > func.now())
     theirs = or_(
         Approval.assignee.is_(None),
-        Approval.assignee.in_((by.name, f"role:{by.role}")),
+        Approval.assignee.in_((by.name, f"{ROLE}{by.role}")),
         Approval.assignee.in_(_deputised(by.name)),
     )
     seen = and_(open_now, literal(by.name) != all_(Approval.withheld))

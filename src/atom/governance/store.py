@@ -68,9 +68,7 @@ async def reopen(session: AsyncSession, id_: UUID, *, seconds: float, values: di
     """Ask once more about what was approved: more people have to say yes."""
     open_again = {"status": ApprovalStatus.PENDING.value, "decided_at": None, "decided_by": None}
     expires = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
-    await session.execute(
-        update(Approval).where(Approval.id == id_).values(**open_again, expires_at=expires, **values)
-    )
+    await session.execute(update(Approval).where(Approval.id == id_).values(**open_again, expires_at=expires, **values))
 
 
 async def assign(session: AsyncSession, id_: UUID, assignee: str | None) -> bool:

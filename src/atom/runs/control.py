@@ -148,7 +148,11 @@ class RunControl:
         note = clean(word.note) if word.note else None
         said = {"step": step.key, "tool": step.name, "decision": word.decision.value}
         await self.governance.audit_review(
-            session, by.actor, await self._wish(session, run, step), decision=word.decision.value, data={"step": step.key, "note": note}
+            session,
+            by.actor,
+            await self._wish(session, run, step),
+            decision=word.decision.value,
+            data={"step": step.key, "note": note},
         )
         await self.outbox.emit(
             session, EventType.REVIEW_DECIDED, actor=by.actor, agent_id=run.agent_id, run_id=run.id, data=said
@@ -187,9 +191,7 @@ class RunControl:
         """The one more try passes the door again: this word is the approval that the door will find."""
         await store.retried(session, run.id)
         wish = await self._wish(session, run, step)
-        await self.governance.grant_once(
-            session, by.actor, wish, step_key=step.key, note=clean(note) if note else None
-        )
+        await self.governance.grant_once(session, by.actor, wish, step_key=step.key, note=clean(note) if note else None)
         await self.family.queue(session, run, after, by=by.actor)
 
     async def _wish(self, session: AsyncSession, run: Run, step: Step) -> Wish:

@@ -20,6 +20,4 @@ class EditedArguments:
         try:
             return self.registry.check_arguments(self.registry.get(action), canonical_json(dict(arguments)))
         except (ToolArgumentsError, UnknownToolError) as error:
-            raise ApprovalArgumentsError(
-                f"arguments: {error.message}", hint=error.hint, field="arguments"
-            ) from error
+            raise ApprovalArgumentsError(f"arguments: {error.message}", hint=error.hint, field="arguments") from error

@@ -7,6 +7,8 @@ from atom.agents import api as agents_api
 from atom.feed import api as feed_api
 from atom.feed.stream import Stream
 from atom.governance import api as governance_api
+from atom.governance.delegation import DelegationService
+from atom.governance.delegation_api import delegation_routes
 from atom.governance.halt_api import halt_routes
 from atom.identity import api as identity_api
 from atom.identity.guard import public
@@ -41,6 +43,7 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         artefact_routes(ArtefactService(parts.workspaces), base.sessions, guard),
         runs_api.file_routes(parts.agents, parts.workspaces, base.sessions, guard),
         runs_api.index_routes(parts.agents, parts.jobs, base.sessions, guard),
+        delegation_routes(DelegationService(parts.approvals, base.outbox, base.clock), base.sessions, guard),
         governance_api.routes(parts.approvals, base.sessions, guard),
         tools_api.routes(parts.tools, guard),
         halt_routes(parts.halt, base.sessions, guard),
