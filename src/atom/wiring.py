@@ -26,6 +26,7 @@ from atom.governance.approvals import ApprovalService
 from atom.governance.halt import CHANNEL as HALT_CHANNEL
 from atom.governance.halt import HaltService
 from atom.governance.service import GovernanceService
+from atom.governance.webhooks.parts import Webhooks, build_webhooks
 from atom.identity.guard import Guard
 from atom.identity.origin import TrustedNames
 from atom.identity.service import IdentityService
@@ -95,6 +96,7 @@ class Parts:
     runs: RunService
     control: RunControl
     approvals: ApprovalService
+    webhooks: Webhooks
     halt: HaltService
     jobs: JobService
     workspaces: Workspaces
@@ -145,9 +147,11 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     egress, search_text = tool_egress(settings.tools), search_text_tool(search)
     tools = ToolRegistry(builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=search_text))
     agents = AgentService(base.outbox, frozenset(tools.names), llm.choose)
+    webhooks = build_webhooks(settings.governance, base.sessions, layer.vault, base.clock)
     governance = GovernanceService(
         agents,
         {name: tools.get(name).action for name in tools.names},
+        listeners=(webhooks.service,),
         approval_seconds=settings.governance.approval_seconds,
     )
     workspaces = open_workspaces(settings)
@@ -157,15 +161,15 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     )
     hub = FeedHub(reader, base.stamped, dropped)
     work = _running(settings, base, Using(agents, governance, layer, tools, hub, workspaces))
-    approvals = ApprovalService(base.outbox, RunWaking(work.family), EditedArguments(tools))
+    approvals = ApprovalService(base.outbox, RunWaking(work.family), EditedArguments(tools), (webhooks.service,))
     jobs = JobService(base.doorbell)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
-        ROTATE_JOB: rotate_handler(base.sessions, layer.keys),
+        ROTATE_JOB: rotate_handler(base.sessions, layer.keys, (webhooks.service.rewrap,)),
     }
     parts = Parts(
-        base, guard, identity, agents, work.runs, work.control, approvals, HaltService(base.outbox), jobs, workspaces,
-        layer, work.patience, tools, search, hub, _health(settings, base, layer),
+        base, guard, identity, agents, work.runs, work.control, approvals, webhooks, HaltService(base.outbox), jobs,
+        workspaces, layer, work.patience, tools, search, hub, _health(settings, base, layer),
     )  # fmt: skip
     return Atom(
         settings=settings,
@@ -179,7 +183,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
             base.doorbell,
             {Topic.RUN: work.claims.to_ring, Topic.JOB: waiting_jobs},
             settings.runs.sweep_seconds,
-            (approvals.expire_due, work.patience.wake_due, layer.budgets.expire),
+            (approvals.expire_due, work.patience.wake_due, layer.budgets.expire, webhooks.service.tidy),
         ),
     )
 

@@ -10,6 +10,7 @@ from atom.governance import api as governance_api
 from atom.governance.delegation import DelegationService
 from atom.governance.delegation_api import delegation_routes
 from atom.governance.halt_api import halt_routes
+from atom.governance.webhooks.api import webhook_routes
 from atom.identity import api as identity_api
 from atom.identity.guard import public
 from atom.identity.models import Permission
@@ -45,6 +46,7 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         runs_api.index_routes(parts.agents, parts.jobs, base.sessions, guard),
         delegation_routes(DelegationService(parts.approvals, base.outbox, base.clock), base.sessions, guard),
         governance_api.routes(parts.approvals, base.sessions, guard),
+        webhook_routes(parts.webhooks.service, base.sessions, guard),
         tools_api.routes(parts.tools, guard),
         halt_routes(parts.halt, base.sessions, guard),
         *model_routers(parts),

@@ -1,10 +1,12 @@
 """The job that wraps every stored key anew: each row in a transaction of its own, resumed wherever it stopped."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.durable.jobs import JobHandler, Progress
 from atom.infra.db import Sessions, unit_of_work
@@ -20,14 +22,18 @@ MAX_TOLD = 20
 log = structlog.get_logger(service="byok")
 
 
-def rotate_handler(sessions: Sessions, keys: KeyService) -> JobHandler:
+Others = Sequence[Callable[[AsyncSession, str], Awaitable[int]]]
+"""Who else keeps sealed secrets: wraps some of them with the key of this id, and says how many those were."""
+
+
+def rotate_handler(sessions: Sessions, keys: KeyService, others: Others = ()) -> JobHandler:
     async def handle(params: dict[str, Any], progress: Progress) -> dict[str, Any]:
-        return await rotate(sessions, keys, progress)
+        return await rotate(sessions, keys, progress, others)
 
     return handle
 
 
-async def rotate(sessions: Sessions, keys: KeyService, progress: Progress) -> dict[str, Any]:
+async def rotate(sessions: Sessions, keys: KeyService, progress: Progress, others: Others = ()) -> dict[str, Any]:
     """Every stored key under the current key-encryption key. Reports how many were wrapped, and its id.
 
     With `left` 0 the earlier keys may be dropped. What does not open is left as it is: `unopened` are ids.
@@ -37,6 +43,8 @@ async def rotate(sessions: Sessions, keys: KeyService, progress: Progress) -> di
     rotation, left = Rotation(sessions, keys, progress), 0
     for _ in range(MAX_PASSES):
         kek_id = await rotation.go_through()
+        for other in others:
+            await rotation.go_through_others(other, kek_id)
         async with unit_of_work(sessions) as session:
             await keys.vault.settle(session)
             left = await store.count_to_rewrap(session, kek_id)
@@ -74,6 +82,15 @@ class Rotation:
             after = ids[-1]
             await self.progress(self.done, max(total, self.done))
         return kek_id
+
+    async def go_through_others(self, other: Callable[[AsyncSession, str], Awaitable[int]], kek_id: str) -> None:
+        for _ in range(MAX_BATCHES):
+            async with unit_of_work(self.sessions) as session:
+                await self.keys.vault.unlock(session, again=True)
+                done = await other(session, kek_id)
+            self.done += done
+            if not done:
+                break
 
     async def _rewrap(self, id_: UUID, kek_id: str) -> None:
         try:

@@ -47,6 +47,11 @@ CREATE TABLE webhook_endpoint (
 );
 CREATE UNIQUE INDEX idx_webhook_endpoint_name ON webhook_endpoint (lower(name)) WHERE removed_at IS NULL;
 
+-- Every key-encryption key that something stored needs, by whatever table keeps it.
+CREATE VIEW vault_use AS
+    SELECT kek_id FROM provider_key WHERE removed_at IS NULL
+    UNION ALL SELECT kek_id FROM webhook_endpoint WHERE removed_at IS NULL;
+
 -- An outbox: written in the transaction of what it tells of, sent by a worker, kept as the receipt.
 CREATE TABLE webhook_delivery (
     id uuid PRIMARY KEY,

@@ -1,5 +1,6 @@
 -- The release before knows none of this; webhooks, their receipts and delegations are gone with it.
 
+DROP VIEW vault_use;
 DROP TABLE webhook_delivery, webhook_endpoint, approval_delegation;
 DROP INDEX idx_approval_expires, idx_approval_status, idx_approval_digest, idx_approval_agent;
 ALTER TABLE approval
