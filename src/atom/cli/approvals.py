@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from atom.client.approvals import BatchResult, Delegation
 from atom.client.listing import Listing
 from atom.client.models import Approval, Page
 from atom.errors import InvalidError, NotFoundError
+from atom.settings import editor_command
 
 app = typer.Typer()
 ApprovalArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the approval.")]
@@ -176,7 +176,7 @@ def approve_like(atom: BlockingAtom, like: str, note: str | None) -> BatchResult
 def edited(arguments: Any) -> dict[str, Any]:
     """What a person makes of the arguments in their editor. Raises InvalidError when that is no JSON object."""
     before = to_json(arguments, indent=2) + "\n"
-    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    editor = shlex.split(editor_command())
     with tempfile.TemporaryDirectory() as folder:  # nobody else may look into it
         file = Path(folder) / "arguments.json"
         file.write_text(before, encoding="utf-8")

@@ -28,7 +28,6 @@ class Permission(StrEnum):
     FEED_READ = "feed:read"
     APPROVALS_READ = "approvals:read"
     APPROVALS_WRITE = "approvals:write"
-    WEBHOOKS_READ = "webhooks:read"
     WEBHOOKS_ADMIN = "webhooks:admin"
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"

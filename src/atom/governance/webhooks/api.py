@@ -72,7 +72,7 @@ class TestOut(BaseModel):
 
 def webhook_routes(webhooks: WebhookService, sessions: Sessions, guard: Guard) -> APIRouter:
     router = APIRouter(prefix="/api/webhooks", tags=["webhooks"], route_class=GuardedRoute)
-    reader = Depends(guard.requires(Permission.WEBHOOKS_READ))
+    reader = Depends(guard.requires(Permission.WEBHOOKS_ADMIN))  # an address may be a secret itself
     Admin = Annotated[Principal, Depends(guard.requires(Permission.WEBHOOKS_ADMIN))]  # noqa: N806 - a type
     Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]  # noqa: N806 - a type
 

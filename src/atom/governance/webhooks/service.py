@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import structlog
@@ -156,7 +157,7 @@ class WebhookService:
         return id_
 
     async def _audit(self, session: AsyncSession, by: Principal, one: WebhookEndpoint, decision: str) -> None:
-        said = {"webhook": one.name, "url": one.url, "types": one.types}
+        said = {"webhook": one.name, "host": urlsplit(one.url).hostname, "types": one.types}
         row = {"actor": by.actor, "action": "webhooks", "decision": decision, "reason": "administration", "data": said}
         await governance_store.audit(session, row)
 
