@@ -46,6 +46,7 @@ from atom.ops.vault_check import vault_check
 from atom.retrieval.workspace import WorkspaceSearch, workspace_search
 from atom.runs.adapters.bucket_workspaces import bucket_workspaces
 from atom.runs.asking import LlmModels
+from atom.runs.briefing import taint_speaker
 from atom.runs.claims import Claims
 from atom.runs.control import PAUSE_CHANNEL, RunControl
 from atom.runs.family import CANCEL_CHANNEL, Family
@@ -144,7 +145,8 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     egress, search_text = tool_egress(settings.tools), search_text_tool(search)
     tools = ToolRegistry(builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=search_text))
     agents = AgentService(base.outbox, frozenset(tools.names), llm.choose)
-    governance = GovernanceService(agents, {name: tools.get(name).action for name in tools.names})
+    actions = {name: tools.get(name).action for name in tools.names}
+    governance = GovernanceService(agents, actions, (taint_speaker(agents),))
     workspaces = open_workspaces(settings)
     reader = base.reader
     dropped = Counter(

@@ -19,7 +19,7 @@ def call_agent_tool() -> Tool:
         return await context.delegate(arguments["agent"], arguments["task"])
 
     return Tool(
-        action=Action(CALL_AGENT, Risk.MODERATE, EffectClass.IDEMPOTENT),
+        action=Action(CALL_AGENT, Risk.MODERATE, EffectClass.IDEMPOTENT, reads=frozenset(), inherits=True),
         description=(
             "Give a task to another agent of this deployment and get its answer. It has its own files and tools and "
             "knows nothing of this conversation: say everything it needs in the task."
