@@ -140,7 +140,7 @@ class Trace:
         if part is Part.LOCAL:
             return []
         if part is Part.CONTENT:
-            return untraced(leaf, self.reading, own=False, prose=self.free)
+            return untraced(leaf, self.reading, own=False, prose=self.free, content=True)
         return untraced(leaf, self.reading, own=self.strict, prose=False)
 
     @property
@@ -194,7 +194,7 @@ def answered(
     return Read(where, text, labels, tuple(one for one in vouched if traced or one.name))
 
 
-def untraced(leaf: Leaf, reading: Reading, *, own: bool, prose: bool) -> list[str]:
+def untraced(leaf: Leaf, reading: Reading, *, own: bool, prose: bool, content: bool = False) -> list[str]:
     known = reading.user if own else reading.sources
     if not isinstance(leaf.value, str):
         number = as_number(leaf.text) if "e" not in leaf.text else None
@@ -203,7 +203,7 @@ def untraced(leaf: Leaf, reading: Reading, *, own: bool, prose: bool) -> list[st
     value = leaf.value.strip()
     if reading.known(value, own=own) or known.says(value):
         return []
-    return known.strangers(value, prose=prose)
+    return known.strangers(value, prose=prose, content=content)
 
 
 def leaves(arguments: Mapping[str, Any]) -> Iterator[Leaf]:

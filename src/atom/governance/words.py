@@ -27,6 +27,8 @@ DAY_MONTH = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?({_MONTH})\b
 TIME = re.compile(r"(?<![\w:.-])T?([01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?Z?(?![\w:])")
 SPLIT = re.compile(r"[\s\"“”„`<>(){}\[\]|,;]+")
 EDGES = ".,;:!?'\u2019*#…=-\u2013\u2014~&/\\"
+DIGITS = frozenset(Decimal(digit) for digit in range(10))
+ORDINAL = re.compile(r"(\d{1,4})-?(?:st|nd|rd|th)", re.IGNORECASE)
 AMOUNT = re.compile(r"[-+]?[$€£¥]?\d[\d,]*(?:\.\d+)?[%€$£]?")
 WORD = re.compile(r"[^\W\d_]+")
 PLAIN = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
@@ -79,7 +81,9 @@ def address(chunk: str) -> str:
 
 
 def as_number(text: str) -> Decimal | None:
-    """The number that a text is, however it is written: 1,200.00 is 1200."""
+    """The number that a text is, however it is written: 1,200.00 is 1200, 2nd is 2."""
+    ordinal = ORDINAL.fullmatch(text)
+    text = ordinal.group(1) if ordinal else text
     if not AMOUNT.fullmatch(text) or len(text) > 40:
         return None
     try:
@@ -130,11 +134,13 @@ class Vocabulary:
         """Whether the whole of `value` stands in one of the texts, not inside something longer."""
         return any(_stands(value, text) for text in self.texts)
 
-    def strangers(self, value: str, *, prose: bool) -> list[str]:
-        """What of `value` the texts do not have. `prose`: plain words may be any."""
+    def strangers(self, value: str, *, prose: bool, content: bool = False) -> list[str]:
+        """What of `value` the texts do not have. `prose`: plain words may be any. `content`: it is free text, where one
+        digit, such as a rank, says as little as one time of the day."""
         found = words(value)
         missing = sorted(chunk for chunk in found.strong if chunk not in self.strong and not self.says(chunk))
-        missing += [str(number) for number in sorted(found.numbers - self.numbers)]
+        fresh = sorted(found.numbers - self.numbers)
+        missing += [] if content and len(fresh) == 1 and fresh[0] in DIGITS else [str(number) for number in fresh]
         missing += [f"{y:04}-{m:02}-{d:02}" for y, m, d in sorted(found.days) if not self._day(y, m, d)]
         if found.times > 1:  # one time of a day is one of 1,440; many are a code
             missing.append(f"{found.times} times of the day")
