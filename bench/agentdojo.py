@@ -30,6 +30,7 @@ from atom.governance.taint import Read, Reading, answered, judge, traceable
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / "build" / "agentdojo" / "bin" / "python"
+INSTALLED = ROOT / "build" / "agentdojo" / "complete"
 CLASSES = ("irreversible", "money", "egress")
 Door = Callable[[Called, Reading], Verdict]
 
@@ -67,8 +68,9 @@ class Tally:
 
 
 def export() -> dict[str, Any]:
+    """-P: this very file has the name of the package that the other one imports."""
     said = subprocess.run(
-        [str(PYTHON), str(ROOT / "bench" / "agentdojo_export.py")],
+        [str(PYTHON), "-P", str(ROOT / "bench" / "agentdojo_export.py")],
         capture_output=True,
         text=True,
         check=True,
@@ -228,7 +230,7 @@ def main() -> int:
     )
     parser.add_argument("--show", action="store_true", help="name the tasks that ask and the pairs that were missed")
     given = parser.parse_args()
-    if given.export is None and not PYTHON.exists():
+    if given.export is None and not INSTALLED.exists():
         print(
             f"agentdojo is not installed here: scripts/agentdojo installs it into {PYTHON.parents[1]}", file=sys.stderr
         )
