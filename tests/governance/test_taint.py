@@ -82,6 +82,8 @@ ROWS: list[tuple[Action, dict[str, Any], Verdict]] = [
     (SET, {"on": True, "none": None}, ALLOW),
     (SET, {"who": "Bob"}, ALLOW),
     (SET, {"who": "Mallory"}, ASK),
+    (SET, {"who": "us"}, ASK),  # a small word is small only beside others
+    (SET, {"who": "Bob from us"}, ALLOW),
     (SET, {"deep": [{"to": ["ann@corp.com", "eve@evil.example"]}]}, ASK),
     (SET, {"map": {"eve@evil.example": True}}, ASK),  # a name inside an object is chosen too
     (LOOK, {"for": "eve@evil.example"}, ALLOW),
@@ -122,6 +124,11 @@ def test_free_text_goes_only_to_a_sink_that_the_user_named() -> None:
     assert verdict(chat, {"to": "Carl", "body": "weekly summary"}, found) is ALLOW  # the user's words
     assert verdict(chat, {"to": "Carl", "body": "lunch tomorrow"}, found) is ASK
     assert verdict(chat, {"to": "Bob", "body": "lunch tomorrow"}, found) is ALLOW
+
+
+def test_a_name_of_small_words_is_no_name_that_the_user_said() -> None:
+    found = reading(web(PAGE, Vouched("26", "all of us.docx"), Vouched("27", "it")))
+    assert [verdict(SET, {"id": id_}, found) for id_ in ("26", "27")] == [ASK, ASK]
 
 
 def test_what_a_system_vouches_for_counts_whole_and_under_its_name() -> None:
