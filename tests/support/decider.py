@@ -1,6 +1,6 @@
 """A process that decides, over and over, what agents may do: `python -m tests.support.decider URL ID,ID,...`.
 
-It goes on until its standard input ends, for a minute at most. For each decision it prints a line: when it began and
+It goes on until its standard input ends, for ten minutes at most. For each decision it prints a line: when it began and
 ended (the monotonic clock, which all processes of a machine share), the agent's number and the verdict; and in the end
 the cache's hits and misses. It listens as any replica does.
 """
@@ -28,7 +28,7 @@ from atom.settings import DatabaseSettings
 
 ACTIONS = {"act": Action("act", Risk.HIGH, EffectClass.EFFECT)}
 AT_ONCE = 4
-LONGEST = 60.0
+LONGEST = 600.0
 
 
 async def main(address: str, ids: list[UUID]) -> None:
