@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from atom.identity.guard import Guard, GuardedRoute, public
+from atom.identity.guard import Guard, GuardedRoute, public, signed
 from atom.identity.models import Permission, Principal
 from atom.infra.db import Sessions, unit_of_work
 from atom.kit.ids import parse_id
@@ -172,7 +172,9 @@ def firing_routes(triggers: TriggerService, sessions: Sessions, guard: Guard) ->
 def webhook_routes(webhooks: WebhookService, sessions: Sessions) -> APIRouter:
     router = APIRouter(prefix="/api/triggers", tags=["triggers"], route_class=GuardedRoute)
 
-    @router.post("/{trigger}/webhook", dependencies=[Depends(public)], max_body_size=MAX_WEBHOOK_BYTES)
+    proof = [Depends(public), Depends(signed)]
+
+    @router.post("/{trigger}/webhook", dependencies=proof, max_body_size=MAX_WEBHOOK_BYTES)
     async def deliver(trigger: str, request: Request) -> DeliveredOut:
         """A signed delivery (Standard Webhooks). It needs no token: the signature says who sends it."""
         delivery = Delivery(request.headers, await request.body())
