@@ -47,7 +47,7 @@ from atom.infra.schema import migrate
 from atom.settings import DatabaseSettings
 
 ADMIN = Principal(UUID(int=1), "bench", Role.ADMIN)
-ROUNDS = 5
+ROUNDS = 11
 COLD = 200
 OTHERS = 2_000  # decisions of the engines that take longer
 INVALIDATED = 0.01
