@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from atom.settings import LlmSettings, Provider
 
 ENVIRONMENT = "environment"
+NO_SECRET = "none"  # noqa: S105 - what is sent to an endpoint that asks for no key
 
 
 @dataclass(frozen=True, slots=True)

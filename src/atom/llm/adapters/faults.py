@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from atom.kit.clock import Clock
 from atom.kit.redact import MASK, cut, redact
+from atom.llm.access import NO_SECRET
 from atom.llm.errors import (
     MalformedReplyError,
     ModelAuthError,
@@ -32,7 +33,6 @@ from atom.llm.errors import (
 MAX_QUOTED = 300  # characters of a provider's own words in a message of ours
 MAX_SCANNED = 4_000
 SHORTEST_SECRET = 8  # of a part of a key
-NO_SECRET = "none"  # noqa: S105 - what is sent to an endpoint that asks for no key: a word
 MAX_NAME = 200  # characters of the name of a model
 MAX_RETRY_AFTER = 86_400.0
 HALF_MASKED = re.compile(

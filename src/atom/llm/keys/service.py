@@ -17,6 +17,7 @@ from atom.events.models import EventType
 from atom.events.service import Outbox
 from atom.kit.ids import new_id, parse_id
 from atom.kit.text import clean
+from atom.llm.choice import KEYED
 from atom.llm.keys import store
 from atom.llm.keys.errors import KeyExistsError, KeyInvalidError, KeyNotFoundError, RoutesInvalidError
 from atom.llm.keys.models import KeyStatus, LlmRoute, ProviderKey
@@ -27,9 +28,6 @@ from atom.settings import Provider
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PATTERN = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9._:/@+*?-]{0,199}")
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
-KEYED = (
-    Provider.OPENAI, Provider.ANTHROPIC, Provider.GEMINI, Provider.AZURE, Provider.BEDROCK, Provider.COMPATIBLE,
-)  # fmt: skip
 URL_NEEDED = frozenset({Provider.AZURE, Provider.COMPATIBLE})
 SWITCHES = {"streaming": ("on", "off")}  # of every provider
 OPTIONS = {Provider.AZURE: frozenset({"api_version"}), Provider.BEDROCK: frozenset({"region"})}
@@ -37,7 +35,6 @@ OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_SECRET = 4096
 MAX_MODELS = 100
 MAX_ROUTES = 50
-NO_SECRET = "none"  # noqa: S105 - what is sent to an endpoint that asks for no key
 log = structlog.get_logger(service="byok")
 
 
