@@ -49,9 +49,9 @@ LIMITS = {
     "ATOM_RUNS__MAX_TURNS": "6",
     "ATOM_RUNS__MAX_TOOL_CALLS": "30",
     "ATOM_RUNS__MAX_CONCURRENT": "20",
-    "ATOM_LLM__TIMEOUT": "3",
-    "ATOM_LLM__FIRST_BYTE_TIMEOUT": "1",
-    "ATOM_LLM__IDLE_TIMEOUT": "1",
+    "ATOM_LLM__TIMEOUT": "20",
+    "ATOM_LLM__FIRST_BYTE_TIMEOUT": "5",  # the longest answer keeps two busy processors longer than one second
+    "ATOM_LLM__IDLE_TIMEOUT": "5",
     "ATOM_LLM__ATTEMPTS": "2",
     "ATOM_LLM__PROVIDER_WAIT_SECONDS": "0",  # nobody waits here for a model to come to its senses
 }
@@ -98,7 +98,7 @@ def runs(http: httpx2.Client) -> dict[str, str]:
 def test_run_ends_with_the_reason(http: httpx2.Client, runs: dict[str, str], name: str) -> None:
     run = settled(http, runs[name])
     status, said = ENDS[name]
-    assert run["status"] == status, run
+    assert run["status"] == status, run["error"] or run["answer"]
     if status == "failed":
         assert run["error"]["code"] == said, run["error"]
         assert run["error"]["message"]

@@ -77,6 +77,7 @@ class RedisCache:
     timeout: float
     _away_until: float | None = field(default=None, init=False)
     _full_until: float = field(default=float("-inf"), init=False)
+    _left: set["asyncio.Future[Any]"] = field(default_factory=set, init=False)
 
     async def get(self, key: str) -> bytes | None:
         if self._asks():
@@ -123,6 +124,8 @@ class RedisCache:
         return count
 
     async def aclose(self) -> None:
+        if self._left:
+            await asyncio.wait(set(self._left), timeout=self.timeout)
         await self.redis.aclose()
 
     async def _delete(self, keys: list[bytes]) -> int:
@@ -149,8 +152,7 @@ class RedisCache:
     async def _bounded(self, asking: Awaitable[Any]) -> Any:
         """None when Redis fails: a miss, and nothing more."""
         try:
-            async with asyncio.timeout(self.timeout):
-                found = await asking
+            found = await self._within(asking)
         except OutOfMemoryError:
             self._full_until = self.clock.monotonic() + AWAY_SECONDS
             log.warning("llm.cache_full", hint="Redis is at its maxmemory and evicts nothing: answers are not kept.")
@@ -163,6 +165,30 @@ class RedisCache:
             await self.fallback.clear()  # what is cleared or changed in Redis from now on must not come from here
             log.info("llm.cache_back")
         return found
+
+    async def _within(self, asking: Awaitable[Any]) -> Any:
+        """The client may go on connecting for a while after it is cancelled (its own timeouts around the connection
+        swallow that), so that the caller does not wait for it to give up. Raises TimeoutError."""
+        task = asyncio.ensure_future(asking)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self.timeout)
+        except asyncio.CancelledError:
+            self._leave(task)
+            raise
+        if done:
+            return task.result()
+        self._leave(task)
+        raise TimeoutError(f"Redis did not answer within {self.timeout:g} s")
+
+    def _leave(self, task: "asyncio.Future[Any]") -> None:
+        self._left.add(task)
+        task.add_done_callback(self._gone)
+        task.cancel()
+
+    def _gone(self, task: "asyncio.Future[Any]") -> None:
+        self._left.discard(task)
+        if not task.cancelled():
+            task.exception()  # it was already counted as away
 
     def _failed(self, error: Exception) -> None:
         if self._away_until is None:
