@@ -23,6 +23,7 @@ MORE = {  # volumes of tests that are not property tests
     "PARALLEL_RUNS": "100",
     "REVOCATION_DECISIONS": "10000",
     "AUDIT_TRIALS": "100",
+    "TRIGGER_ROUNDS": "200",
 }
 FILE_TIMEOUT = 7200  # seconds for one test file
 

@@ -69,6 +69,8 @@ from atom.tools.http import tool_egress
 from atom.tools.registry import ToolRegistry
 from atom.tools.search import search_text_tool
 from atom.training.service import TrainingService
+from atom.triggers import layer as trigger_layer
+from atom.triggers.rotation import with_webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Parts:
     identity: IdentityService
     agents: AgentService
     runs: RunService
+    triggers: trigger_layer.TriggerLayer
     control: RunControl
     approvals: ApprovalService
     training: TrainingService
@@ -164,13 +167,15 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     approvals = ApprovalService(base.outbox, RunWaking(work.family), governance.service.evidence)
     training = TrainingService(work.runs, RatingService(governance.service.evidence))
     audit = build_audit(base.sessions, base.clock, settings.audit, settings.home)
+    below = trigger_layer.Base(base.sessions, base.outbox, reader, base.clock, agents, work.runs, layer.vault)
+    triggers = trigger_layer.build_triggers(below)
     jobs = JobService(base.doorbell)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
-        ROTATE_JOB: rotate_handler(base.sessions, layer.keys),
+        ROTATE_JOB: with_webhooks(rotate_handler(base.sessions, layer.keys), base.sessions, triggers.secrets),
     }
     parts = Parts(
-        base, guard, identity, agents, work.runs, work.control, approvals, training, HaltService(base.outbox),
+        base, guard, identity, agents, work.runs, triggers, work.control, approvals, training, HaltService(base.outbox),
         governance, audit, jobs, workspaces, layer, work.patience, tools, search, hub, _health(settings, base, layer),
     )  # fmt: skip
     return Atom(
@@ -185,7 +190,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
             base.doorbell,
             {Topic.RUN: work.claims.to_ring, Topic.JOB: waiting_jobs},
             settings.runs.sweep_seconds,
-            (approvals.expire_due, work.patience.wake_due, layer.budgets.expire),
+            (approvals.expire_due, work.patience.wake_due, layer.budgets.expire, *triggers.chores),
         ),
     )
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = [
     "cli", "web", "ops", "feed", "runs", "tools", "retrieval", "governance", "agents", "llm", "identity", "durable",
-    "events", "infra", "kit", "client", "training",
+    "events", "infra", "kit", "client", "training", "triggers",
 ]  # fmt: skip
 
 FORBIDDEN = {

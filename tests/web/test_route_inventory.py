@@ -23,7 +23,8 @@ from atom.web.testing import RunningAtom, settings_for_tests
 from atom.wiring import build
 from tests.support import raw_http
 
-PUBLIC = {"/health/live", "/health/ready", "/metrics", "/health/metrics"}
+SIGNED = "/api/triggers/{trigger}/webhook"  # its signature says who sends
+PUBLIC = {"/health/live", "/health/ready", "/metrics", "/health/metrics", SIGNED}
 SOME_ID = "01a20a0d-8e88-7117-9c08-46edfd98777f"
 
 
@@ -71,7 +72,8 @@ def test_every_route_declares_its_permission(app: AtomApi) -> None:
 def test_metrics_can_be_closed() -> None:
     app = make_app(metrics_public=False)
     assert unguarded(app) == []
-    assert {path for path, route in leaves(app) if public in declarations(route)} == {"/health/live", "/health/ready"}
+    open_to_all = {path for path, route in leaves(app) if public in declarations(route)}
+    assert open_to_all == {"/health/live", "/health/ready", SIGNED}
 
 
 def test_the_inventory_finds_a_route_that_declares_nothing(web: RunningAtom) -> None:
@@ -95,11 +97,12 @@ def test_the_permissions_are_these() -> None:
     assert {role.value: sorted(p.value for p in GRANTS[role]) for role in Role if role is not Role.ADMIN} == {
         "viewer": [
             "agents:read", "approvals:read", "audit:read", "feed:read", "governance:read", "jobs:read", "models:read",
-            "ops:read", "runs:read",
+            "ops:read", "runs:read", "triggers:read",
         ],
         "operator": [
             "agents:read", "agents:write", "approvals:read", "approvals:write", "audit:read", "feed:read",
             "governance:read", "jobs:read", "jobs:write", "models:read", "ops:read", "runs:read", "runs:write",
+            "triggers:read", "triggers:write",
         ],
         "agent": ["agents:read", "runs:read", "runs:write"],
     }  # fmt: skip
@@ -117,7 +120,7 @@ def operations(app: AtomApi) -> list[Operation]:
         route: Any = context.original_route
         needed = [one for one in declarations(route) if isinstance(one, Requires)]
         path = str(context.path).replace("{agent}", "nobody")
-        for name in ("run_id", "job_id", "token_id", "conversation_id"):
+        for name in ("run_id", "job_id", "token_id", "conversation_id", "proposal_id"):
             path = path.replace(f"{{{name}}}", SOME_ID)
         methods = ["WS"] if isinstance(route, APIWebSocketRoute) else sorted(context.methods or ())
         found += [(method, path, needed[0].permission) for method in methods if needed]

@@ -47,6 +47,7 @@ COMMANDS = {
         "atom.cli.training:app", "Work on tasks with agents, and rate them.", "atom training list --status proposed"
     ),
     "audit": Entry("atom.cli.audit:app", "Read the audit chain, and prove that it is whole.", "atom audit verify"),
+    "triggers": Entry("atom.cli.triggers:app", "Start runs by time, webhook or event.", "atom triggers list"),
     "keys": Entry(
         "atom.cli.keys:app", "Provider keys, their order, budgets and usage.", "atom keys add openai team-a < key.txt"
     ),

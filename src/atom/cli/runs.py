@@ -96,6 +96,28 @@ def resume(run_id: RunArgument, as_json: Json = False) -> None:
         _tell(Output.open(as_json), atom.call(atom.client.runs.resume(run_id)), "goes on")
 
 
+@app.command(epilog=example('atom runs correct 0199f1c2-... "use last year\'s figures"'))
+def correct(
+    run_id: RunArgument,
+    note: Annotated[str, typer.Argument(metavar="TEXT", help="What its model reads before the next turn.")],
+    as_json: Json = False,
+) -> None:
+    """Tell a run that goes on what to do otherwise."""
+    with connect() as atom:
+        _tell(Output.open(as_json), atom.call(atom.client.runs.correct(run_id, note)), "reads it before its next turn")
+
+
+@app.command("take-over", epilog=example('atom runs take-over 0199f1c2-... "I did it myself: 42."'))
+def take_over(
+    run_id: RunArgument,
+    answer: Annotated[str, typer.Argument(metavar="ANSWER", help="What the run ends with.")],
+    as_json: Json = False,
+) -> None:
+    """End a run that no worker has (pause it first) with your own answer."""
+    with connect() as atom:
+        _tell(Output.open(as_json), atom.call(atom.client.runs.take_over(run_id, answer)), "is being ended")
+
+
 @app.command(epilog=example("atom runs retry 0199f1c2-..."))
 def retry(
     run_id: RunArgument,

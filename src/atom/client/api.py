@@ -35,6 +35,7 @@ from atom.client.models import (
     Wire,
 )
 from atom.client.transport import CONNECT_SECONDS, Pause, Transport, checked_url, segment
+from atom.client.triggers import Triggers
 from atom.client.upload import Progress, counted
 from atom.client.watch import watch
 from atom.errors import InvalidError
@@ -183,6 +184,14 @@ class Runs:
         body.update({name: value for name, value in {"result": result, "note": note}.items() if value is not None})
         return await self.transport.ask(Run, "POST", f"{_run(run_id)}/review", body=body)
 
+    async def correct(self, run_id: str, note: str) -> Run:
+        """Tell a run something that its model reads before its next turn."""
+        return await self.transport.ask(Run, "POST", f"{_run(run_id)}/correct", body={"note": note})
+
+    async def take_over(self, run_id: str, answer: str) -> Run:
+        """End a paused run with a person's own answer."""
+        return await self.transport.ask(Run, "POST", f"{_run(run_id)}/take-over", body={"answer": answer})
+
     def follow(self, run_id: str, after: int = 0, *, on_drop: OnDrop | None = None) -> AsyncIterator[Item]:
         """Events and deltas behind `after` up to the end of the run, over as many connections as it takes."""
 
@@ -297,6 +306,7 @@ class AtomClient:
         self.training = Training(self.transport)
         self.governance = Governance(self.transport)
         self.audit = Audit(self.transport)
+        self.triggers = Triggers(self.transport)
 
     async def conversation(self, conversation_id: str) -> Conversation:
         return await self.transport.ask(Conversation, "GET", f"/api/conversations/{segment(conversation_id)}")

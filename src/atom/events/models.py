@@ -50,6 +50,11 @@ class EventType(StrEnum):
     POLICY_REMOVED = "policy.removed"
     GRANT_ADDED = "grant.added"
     GRANT_REMOVED = "grant.removed"
+    TRIGGER_CHANGED = "trigger.changed"
+    TRIGGER_FIRED = "trigger.fired"
+    PROPOSAL_OPENED = "proposal.opened"
+    PROPOSAL_DECIDED = "proposal.decided"
+    RUN_CORRECTED = "run.corrected"
     HALTED = "halt.set"
     HALT_LIFTED = "halt.lifted"
     TOKEN_CREATED = "token.created"  # noqa: S105 - the name of an event

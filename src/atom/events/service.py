@@ -77,3 +77,20 @@ class EventReader:
     async def last_seq(self) -> int:
         async with unit_of_work(self.sessions) as session:
             return await store.last_seq(session)
+
+    async def head(self, session: AsyncSession) -> int:
+        """The newest number, in the caller's transaction. None below it comes later."""
+        return await store.last_seq(session)
+
+    async def between(
+        self,
+        session: AsyncSession,
+        after: int,
+        upto: int,
+        *,
+        types: Sequence[str],
+        agent_id: UUID | None,
+        limit: int,
+    ) -> list[Event]:
+        """The first of these behind `after`, up to `upto`, in the caller's transaction."""
+        return await store.between(session, after, upto, types=types, agent_id=agent_id, limit=limit)

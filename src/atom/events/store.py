@@ -44,6 +44,15 @@ async def after(session: AsyncSession, seq: int, *, limit: int, run_id: UUID | N
     return [_event(row) for row in (await session.scalars(query)).all()]
 
 
+async def between(
+    session: AsyncSession, after: int, upto: int, *, types: Sequence[str], agent_id: UUID | None, limit: int
+) -> list[Event]:
+    query = select(EventRow).where(EventRow.seq > after, EventRow.seq <= upto, EventRow.type.in_(types))
+    if agent_id is not None:
+        query = query.where(EventRow.agent_id == agent_id)
+    return [_event(row) for row in (await session.scalars(query.order_by(EventRow.seq).limit(limit))).all()]
+
+
 async def first_seq_of(session: AsyncSession, run_id: UUID, types: Sequence[str]) -> int | None:
     """The number of the run's first stamped event of one of `types`."""
     query = select(func.min(EventRow.seq)).where(EventRow.run_id == run_id, EventRow.type.in_(types))

@@ -14,7 +14,7 @@ from prometheus_client import Gauge
 from atom.errors import UnauthenticatedError, UnavailableError
 from atom.events.models import EventType
 from atom.feed.stream import Heartbeat, Stream
-from atom.feed.viewer import BoundedStream, Viewer, ViewLimits
+from atom.feed.viewer import BoundedStream, Seen, Viewer, ViewLimits, unnoted
 from atom.feed.wire import frame, server_sent
 from atom.identity.guard import SUBPROTOCOL, Guard, GuardedRoute
 from atom.identity.models import Permission
@@ -40,8 +40,10 @@ def routes(
     guard: Guard,
     connections: Gauge,
     *,
+    seen: Seen = unnoted,
     limits: ViewLimits = DEFAULT_LIMITS,
 ) -> APIRouter:
+    """`seen` is told who looks, when they begin and from time to time."""
     router = APIRouter(tags=["feed"], route_class=GuardedRoute)
     run_reader, feed_reader = guard.requires(Permission.RUNS_READ), guard.requires(Permission.FEED_READ)
 
@@ -56,7 +58,7 @@ def routes(
     ) -> StreamingResponse:
         async with unit_of_work(sessions) as session:
             await runs.get(session, run_id)
-        viewer = Viewer(request, run_reader, limits)
+        viewer = Viewer(request, run_reader, limits, seen)
         body = _server_sent(viewer, stream, _cursor(last_event_id, after), run_id)
         return BoundedStream(body, {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}, limits.send_seconds)
 
@@ -73,7 +75,7 @@ def routes(
         offered = socket.scope.get("subprotocols", [])
         await socket.accept(subprotocol=next((p for p in offered if p.startswith(SUBPROTOCOL)), None))
         with connections.track_inprogress():
-            await _serve(socket, Viewer(socket, feed_reader, limits), stream, after)
+            await _serve(socket, Viewer(socket, feed_reader, limits, seen), stream, after)
 
     return router
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from uuid import UUID
@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from atom.errors import UnavailableError
 from atom.feed.stream import Item, Stream
 from atom.identity.guard import Requires
+from atom.identity.models import Principal
 
 log = structlog.get_logger(service="websocket_manager")
 
@@ -30,17 +31,26 @@ class ViewLimits:
     send_seconds: float = 20.0
 
 
+Seen = Callable[[Principal], Awaitable[None]]
+
+
+async def unnoted(_: Principal) -> None:
+    """For a caller who waits for an answer: a program, perhaps, and nobody who watches."""
+
+
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """`requires` is asked again, from time to time, whether `connection` may still look."""
+    """`requires` is asked again, from time to time, whether `connection` may still look; `seen` is told who does."""
 
     connection: HTTPConnection
     requires: Requires
     limits: ViewLimits
+    seen: Seen = unnoted
 
     async def items(self, stream: Stream, after: int | None, run_id: UUID | None = None) -> AsyncGenerator[Item]:
         """What the stream has. Raises UnauthenticatedError when the credential has ended."""
         principal = await self.requires(self.connection)
+        await self.seen(principal)
         checked = time.monotonic()
         async with aclosing(stream.follow(after, key_id=principal.key_id, run_id=run_id)) as items:
             async for item in items:
@@ -51,7 +61,7 @@ class Viewer:
 
     async def _ask_again(self) -> None:
         try:
-            await self.requires.authorise(self.connection)
+            await self.seen(await self.requires.authorise(self.connection))
         except UnavailableError:
             log.debug("websocket.reauthorise_postponed")
 

@@ -53,7 +53,11 @@ class Requires:
 
 
 async def public() -> None:
-    """Marks a route that needs no credential: health, metrics, and nothing else."""
+    """Marks a route that needs no credential: health, metrics, and what is `signed`."""
+
+
+async def signed() -> None:
+    """Beside `public`: what is sent has to prove by itself who sends it, and is refused with 401 where it does not."""
 
 
 class GuardedRoute(APIRoute):

@@ -32,6 +32,8 @@ class Permission(StrEnum):
     GOVERNANCE_ADMIN = "governance:admin"
     AUDIT_READ = "audit:read"
     AUDIT_ADMIN = "audit:admin"
+    TRIGGERS_READ = "triggers:read"
+    TRIGGERS_WRITE = "triggers:write"
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
     MODELS_READ = "models:read"

@@ -124,6 +124,16 @@ class ReviewIn(BaseModel):
     note: str | None = Field(default=None, description="Why; kept with the decision.")
 
 
+class NoteIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    note: str = Field(min_length=1, max_length=2000, description="What the model reads before its next turn.")
+
+
+class TakeOverIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    answer: str = Field(min_length=1, max_length=200_000, description="What the run ends with, in the agent's stead.")
+
+
 class StepOut(BaseModel):
     no: int
     key: str
@@ -261,6 +271,20 @@ def control_routes(runs: RunService, control: RunControl, sessions: Sessions, gu
         word = Review(body.decision, body.step, body.result, body.note)
         async with unit_of_work(sessions) as session:
             await control.review(session, by, run_id, word)
+        return await now(run_id)
+
+    @router.post("/correct", status_code=202)
+    async def correct_run(run_id: UUID, body: NoteIn, by: Decider) -> RunOut:
+        """Tell a run something: its model reads it before the next turn."""
+        async with unit_of_work(sessions) as session:
+            await control.correct(session, by, run_id, body.note)
+        return await now(run_id)
+
+    @router.post("/take-over")
+    async def take_over_run(run_id: UUID, body: TakeOverIn, by: Decider) -> RunOut:
+        """End a run that no worker has (pause it first) with your own answer."""
+        async with unit_of_work(sessions) as session:
+            await control.take_over(session, by, run_id, body.answer)
         return await now(run_id)
 
     return router

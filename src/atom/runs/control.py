@@ -17,13 +17,19 @@ from atom.governance.service import GovernanceService, Wish
 from atom.identity.models import Principal
 from atom.infra.db import after_commit
 from atom.kit.text import clean, clean_json, shorten
-from atom.runs import store
-from atom.runs.errors import ReviewAbortedError, ReviewInvalidError, ReviewStaleError, RunNotFoundError
+from atom.runs import notes_store, store
+from atom.runs.errors import (
+    NoteInvalidError,
+    ReviewAbortedError,
+    ReviewInvalidError,
+    ReviewStaleError,
+    RunNotFoundError,
+)
 from atom.runs.family import Family
 from atom.runs.models import Run, RunStatus, Step
 from atom.runs.rating import of_run
 from atom.runs.records import ToolRecord, tool_to_json
-from atom.runs.transitions import State, in_progress, pause, resume, reviewed
+from atom.runs.transitions import State, in_progress, listens, pause, resume, reviewed, taken_over
 
 PAUSE_CHANNEL = "atom_pause"  # its payload is the run's id
 MAX_RESULT = 200_000
@@ -92,6 +98,34 @@ class RunControl:
         for each, its_state in await self.family.locked_descendants(session, id_):
             if its_state.status is RunStatus.PAUSED or its_state.pause_requested:
                 await self._resume_one(session, each, its_state, by=by.actor)
+
+    async def correct(self, session: AsyncSession, by: Principal, id_: UUID, note: str) -> None:
+        """The model reads it before its next turn, whatever that would have been. Raises RunEndedError."""
+        said = _worded(note, MAX_NOTE, "note")
+        run, state = await self._locked(session, id_)
+        listens(state)
+        if await notes_store.count(session, id_) >= notes_store.MAX_NOTES:
+            raise NoteInvalidError(
+                f"note: the run has {notes_store.MAX_NOTES} of them.", hint="Cancel it, or take over."
+            )
+        note_id = await notes_store.add(session, id_, said, by=by.actor)
+        data = {"note_id": str(note_id), "note": said}
+        await self.outbox.emit(
+            session, EventType.RUN_CORRECTED, actor=by.actor, agent_id=run.agent_id, run_id=id_, data=data
+        )
+
+    async def take_over(self, session: AsyncSession, by: Principal, id_: UUID, answer: str) -> None:
+        """A person ends the run with their own answer. Raises RunAtWorkError while a worker has it, RunEndedError."""
+        said = _worded(answer, MAX_RESULT, "answer")
+        run, state = await self._locked(session, id_)
+        after = taken_over(state)
+        await self.family.cancel_descendants(session, id_, by=by.actor)
+        await store.put(session, id_, after, {"answer": said})
+        await self.family.ended(session, run, RunStatus.COMPLETED, by=by.actor)
+        data = {"answer": said, "sources": [], "taken_over_by": by.actor}
+        await self.outbox.emit(
+            session, EventType.RUN_COMPLETED, actor=by.actor, agent_id=run.agent_id, run_id=id_, data=data
+        )
 
     async def halted(self, session: AsyncSession) -> bool:
         """Whether the kill switch holds every run."""
@@ -204,6 +238,12 @@ class RunControl:
             session, by.actor, _wish(run, step), step_key=step.key, note=clean(note) if note else None
         )
         await self.family.queue(session, run, after, by=by.actor)
+
+
+def _worded(text: str, limit: int, field: str) -> str:
+    if not text.strip() or len(text) > limit:
+        raise NoteInvalidError(f"{field}: 1 to {limit} characters.", field=field)
+    return clean(text)
 
 
 def _wish(run: Run, step: Step) -> Wish:

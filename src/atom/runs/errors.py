@@ -183,3 +183,17 @@ class ParkedError(AtomError):
     """Not a failure: the run waits for a person; the worker lets go of it."""
 
     code = "parked"
+
+
+class NoteUnreadError(ConflictError):
+    """Inside a worker only: the run does not end yet."""
+
+    code = "note_unread"
+
+
+class NoteInvalidError(InvalidError):
+    code = "note_invalid"
+
+
+class RunAtWorkError(ConflictError):
+    code = "run_at_work"

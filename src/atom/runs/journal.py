@@ -1,7 +1,7 @@
 """The journal of one run, as its present owner writes it: each write is one fenced transaction with its events."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -23,8 +23,9 @@ from atom.kit.text import clean, clean_json, shorten
 from atom.llm.calls import FailedOver
 from atom.llm.errors import OverBudgetError, RoutesDownError
 from atom.llm.ports import ToolCall
-from atom.runs import store
+from atom.runs import notes_store, store
 from atom.runs.artefacts import Written
+from atom.runs.errors import NoteUnreadError
 from atom.runs.family import Family
 from atom.runs.models import Run, RunStatus, Step, StepKind, StepStatus, WaitReason
 from atom.runs.plan import Ask, Place, next_step
@@ -93,7 +94,17 @@ class Journal:
     async def load(self) -> Loaded:
         async with unit_of_work(self.sessions) as session:
             steps = await store.steps(session, self.run_id, limit=MAX_STEPS)
-        return read(steps)
+            notes = await notes_store.shown(session, self.run_id)
+        loaded = read(steps)
+        return replace(loaded, recorded=replace(loaded.recorded, notes=notes))
+
+    async def take_notes(self, turn: int) -> Sequence[str]:
+        """What people have said since, for the model to read before this turn, now and in every replay."""
+        async with unit_of_work(self.sessions) as session:
+            if not await notes_store.unread(session, self.run_id):
+                return ()
+            await self._write(session, {})
+            return await notes_store.take(session, self.run_id, turn)
 
     async def renew(self) -> Asked:
         """Extend the lease. Returns what somebody asked meanwhile."""
@@ -260,12 +271,20 @@ class Journal:
             await self._emit(session, EventType.RUN_PAUSED, {})
         return True
 
-    async def complete(self, answer: str, sources: Sequence[Source], *, worked_ms: int) -> None:
+    async def complete(self, answer: str, sources: Sequence[Source], *, worked_ms: int) -> bool:
+        """False when a person said something at the last moment: then the next owner lets the model read it."""
         said = [source.as_json() for source in sources]
         values = clean_json({"answer": answer, "sources": said})
-        async with unit_of_work(self.sessions) as session:
-            await self._end(session, COMPLETE, {**values, "worked_ms": Run.worked_ms + worked_ms})
-            await self._emit(session, EventType.RUN_COMPLETED, values)
+        try:
+            async with unit_of_work(self.sessions) as session:
+                await self._end(session, COMPLETE, {**values, "worked_ms": Run.worked_ms + worked_ms})
+                if await notes_store.unread(session, self.run_id):  # under the lock that whoever corrects takes, too
+                    raise NoteUnreadError("A note came in before the run could end.")
+                await self._emit(session, EventType.RUN_COMPLETED, values)
+        except NoteUnreadError:
+            await self.hand_over(worked_ms=worked_ms)
+            return False
+        return True
 
     async def fail(self, error: AtomError, *, worked_ms: int) -> None:
         said = clean_json({"code": error.code, "message": error.message, "hint": error.hint})

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -88,6 +88,7 @@ class AgentLoop:
     leave: Callable[[], AtomError | None]
     _replies: dict[int, ReplyRecord] = field(default_factory=dict, init=False)
     _results: dict[tuple[int, int], ToolRecord] = field(default_factory=dict, init=False)
+    _notes: dict[int, Sequence[str]] = field(default_factory=dict, init=False)
     _begun: Mapping[Place, StepStatus] = field(default_factory=dict, init=False)
     _began: float = field(default_factory=time.monotonic, init=False)
 
@@ -102,23 +103,32 @@ class AgentLoop:
     async def _walk(self) -> Finished:
         loaded = await self.journal.load()
         self._replies, self._results = dict(loaded.recorded.replies), dict(loaded.recorded.results)
-        self._begun = loaded.begun
+        self._notes, self._begun = dict(loaded.recorded.notes), loaded.begun
         for _ in range(MAX_STEPS):
             match next_step(self.recorded, self._begun):
                 case Ask(turn):
+                    await self._listen(turn)
                     await self._ask(turn)
                 case Call() as step:
                     await self._call(step)
                 case Answer(turn):
-                    return self._finish(self._replies[turn])
+                    if not await self._listen(turn + 1):
+                        return self._finish(self._replies[turn])
         raise AssertionError("the limits of turns and calls end the loop before its range does")
 
     @property
     def recorded(self) -> Recorded:
-        return Recorded(self._replies, self._results)
+        return Recorded(self._replies, self._results, self._notes)
 
     def worked_ms(self) -> int:
         return int((time.monotonic() - self._began) * 1000)
+
+    async def _listen(self, turn: int) -> bool:
+        """Whether a person has said something that the model is to read before this turn."""
+        heard = await self.journal.take_notes(turn)
+        if heard:
+            self._notes[turn] = (*self._notes.get(turn, ()), *heard)
+        return bool(heard)
 
     async def _ask(self, turn: int) -> None:
         self._boundary()

@@ -155,6 +155,19 @@ class Step(Base):
     ended_at: Mapped[datetime | None]
 
 
+class RunNote(Base):
+    """A person's word to a run that goes on. `turn`: before which the model was shown it; None: not yet."""
+
+    __tablename__ = "run_note"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    execution_id: Mapped[UUID] = mapped_column(ForeignKey("agent_execution.id"))
+    note: Mapped[str]
+    written_by: Mapped[str]
+    written_at: Mapped[datetime]
+    turn: Mapped[int | None]
+
+
 class Artefact(Base):
     """A file that a call of the run wrote, as it was then. `path` is relative to the workspace, `sha256` in hex."""
 

@@ -46,7 +46,7 @@ def next_step(recorded: Recorded, begun: Mapping[Place, StepStatus]) -> Next:
         for index, call in enumerate(reply.tool_calls):
             if (turn, index) not in recorded.results:
                 return Call(turn, index, call, begun.get((turn, index)))
-        if not reply.tool_calls and reply.unusable is None:
+        if not reply.tool_calls and reply.unusable is None and turn + 1 not in recorded.notes:
             return Answer(turn)
         turn += 1
     return Ask(turn)

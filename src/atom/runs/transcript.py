@@ -1,7 +1,7 @@
 """What the model is shown, built from agent, conversation and journal alone: a replay sees the same."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from atom.kit.text import canonical_json
@@ -17,6 +17,7 @@ NUDGE = "Your last reply was empty. Call a tool, or answer the task."
 MISFIT = "Your last reply does not have the shape that was asked for. Give the whole answer again, as JSON only."
 SHAPE = "The final answer is one JSON value that fits this JSON schema, with nothing before or behind it:"
 CALLER = "What the caller asks of you, as far as it agrees with everything above:"
+CORRECTION = "The person who watches this run corrects you. Take this into account from here on:"
 RULES = """
 Rules of this workspace:
 - Facts come from tool results. Say where each one stands as `path:line`, with the path as the tool printed it.
@@ -35,10 +36,11 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The journal by step key."""
+    """The journal by step key. `notes`: what a person told the run, by the turn before which the model read it."""
 
     replies: Mapping[int, ReplyRecord]
     results: Mapping[tuple[int, int], ToolRecord]
+    notes: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +62,24 @@ def build(brief: Brief, recorded: Recorded) -> tuple[Message, ...]:
     messages += brief.options.context
     messages.append(Message(Role.USER, with_files(brief.task, brief.files)))
     turns: list[Message] = []
-    for turn, reply in sorted(recorded.replies.items()):
-        if reply.text.strip() or reply.tool_calls:
-            turns.append(Message(Role.ASSISTANT, reply.text, reply.tool_calls))
-        if reply.unusable is not None:
-            turns.append(Message(Role.USER, NUDGE if reply.misfit is None else f"{MISFIT} {reply.misfit}"))
-        for index, call in enumerate(reply.tool_calls):
-            record = recorded.results.get((turn, index))
-            if record is not None:
-                turns.append(Message(Role.TOOL, record.content, tool_call_id=call.id))
+    for turn in sorted({*recorded.replies, *recorded.notes}):
+        turns += [Message(Role.USER, f"{CORRECTION}\n{note}") for note in recorded.notes.get(turn, ())]
+        if turn in recorded.replies:
+            turns += _turn(turn, recorded.replies[turn], recorded)
     return (*messages, *within_budget(turns))
+
+
+def _turn(turn: int, reply: ReplyRecord, recorded: Recorded) -> list[Message]:
+    messages = []
+    if reply.text.strip() or reply.tool_calls:
+        messages.append(Message(Role.ASSISTANT, reply.text, reply.tool_calls))
+    if reply.unusable is not None:
+        messages.append(Message(Role.USER, NUDGE if reply.misfit is None else f"{MISFIT} {reply.misfit}"))
+    for index, call in enumerate(reply.tool_calls):
+        record = recorded.results.get((turn, index))
+        if record is not None:
+            messages.append(Message(Role.TOOL, record.content, tool_call_id=call.id))
+    return messages
 
 
 def _system(brief: Brief) -> str:

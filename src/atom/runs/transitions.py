@@ -8,7 +8,7 @@ fenced by the epoch of its claim. People and other agents ask (`cancel`, `pause`
 from dataclasses import dataclass, replace
 
 from atom.durable.lease import FencedError
-from atom.runs.errors import RunEndedError, RunNotInReviewError, RunNotPausedError
+from atom.runs.errors import RunAtWorkError, RunEndedError, RunNotInReviewError, RunNotPausedError
 from atom.runs.models import RunStatus, WaitReason
 
 MAX_CRASHES = 3
@@ -150,6 +150,19 @@ def in_progress(state: State, *, begun: bool) -> bool:
     if not begun:
         return False
     return state.status in WORKABLE or state.wait_reason in {WaitReason.APPROVAL, WaitReason.CHILD}
+
+
+def listens(state: State) -> None:
+    """Raises RunEndedError: nobody reads a note any more."""
+    _not_ended(state)
+
+
+def taken_over(state: State) -> State:
+    """A person gives the answer in the agent's stead. Raises RunEndedError, RunAtWorkError."""
+    _not_ended(state)
+    if state.at_work:
+        raise RunAtWorkError("A worker is in the middle of a step of this run.", hint="`atom runs pause` first.")
+    return _out_of_hands(state, RunStatus.COMPLETED)
 
 
 def is_poison(crashes: int) -> bool:

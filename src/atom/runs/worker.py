@@ -127,8 +127,8 @@ class RunWorker:
             async with heart, self.workspaces.opened(claimed.run.agent_id) as folder:
                 loop = await self._prepare(claimed, journal, folder)
                 finished = await loop.run()
-            await journal.complete(finished.answer, finished.sources, worked_ms=loop.worked_ms())
-            self._ended("completed", claimed, loop)
+            if await journal.complete(finished.answer, finished.sources, worked_ms=loop.worked_ms()):
+                self._ended("completed", claimed, loop)
         except ParkedError:
             log.info("execution.parked")
         except PauseError:

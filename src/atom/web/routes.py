@@ -31,6 +31,8 @@ from atom.runs.rating_api import rating_routes
 from atom.settings import Settings
 from atom.tools import api as tools_api
 from atom.training.api import session_routes, training_routes
+from atom.triggers import api as triggers_api
+from atom.triggers import proposals_api
 from atom.web.openai import api as openai_api
 from atom.web.openai.answering import Answering
 from atom.web.openai.watching import Watch
@@ -59,10 +61,18 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         halt_routes(parts.halt, base.sessions, guard),
         *governance_routers(parts),
         *audit_routes(parts.audit, base.sessions, guard),
+        *trigger_routers(parts),
         *model_routers(parts),
         ops_api.job_routes(parts.jobs, base.sessions, guard),
         ops_api.schema_routes(guard),
-        feed_api.routes(Stream(parts.hub, base.reader), parts.runs, base.sessions, guard, connections),
+        feed_api.routes(
+            Stream(parts.hub, base.reader),
+            parts.runs,
+            base.sessions,
+            guard,
+            connections,
+            seen=parts.triggers.watch.seen,
+        ),
         *openai_routers(settings, parts),
     )
 
@@ -73,6 +83,16 @@ def openai_routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
     answering = Answering(watch, parts.control, base.sessions, settings.web.answer_seconds)
     door = openai_api.Door(parts.agents, parts.runs, parts.control, answering, base.sessions, parts.guard)
     return (openai_api.model_routes(door), openai_api.chat_routes(door), openai_api.response_routes(door))
+
+
+def trigger_routers(parts: Parts) -> tuple[APIRouter, ...]:
+    base, guard, layer = parts.base, parts.guard, parts.triggers
+    return (
+        triggers_api.routes(layer.triggers, base.sessions, guard),
+        triggers_api.firing_routes(layer.triggers, base.sessions, guard),
+        triggers_api.webhook_routes(layer.webhooks, base.sessions),
+        proposals_api.routes(layer.proposals, layer.watch, base.sessions, guard),
+    )
 
 
 def model_routers(parts: Parts) -> tuple[APIRouter, ...]:
