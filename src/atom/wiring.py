@@ -49,6 +49,7 @@ from atom.ops.vault_check import vault_check
 from atom.retrieval.workspace import WorkspaceSearch, workspace_search
 from atom.runs.adapters.bucket_workspaces import bucket_workspaces
 from atom.runs.asking import LlmModels
+from atom.runs.briefing import taint_speaker
 from atom.runs.claims import Claims
 from atom.runs.control import PAUSE_CHANNEL, RunControl
 from atom.runs.family import CANCEL_CHANNEL, Family
@@ -156,7 +157,9 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     tools = ToolRegistry(builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=search_text))
     agents = AgentService(base.outbox, frozenset(tools.names), llm.choose, ChangeBook(base.outbox))
     actions = [tools.get(name).action for name in tools.names]
-    governance = build_governance(stands_on, settings.governance, actions, agents=agents, ledger=layer.ledger)
+    governance = build_governance(
+        stands_on, settings.governance, actions, (taint_speaker(agents),), agents=agents, ledger=layer.ledger
+    )
     workspaces = open_workspaces(settings)
     reader = base.reader
     dropped = Counter(

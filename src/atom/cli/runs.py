@@ -253,6 +253,7 @@ def _print_run(out: Output, run: Run) -> None:
             ("waits for", run.wait_detail),
             ("tried again", moment(run.resume_at) if run.resume_at else None),
             ("priority", run.priority),
+            ("has read", ", ".join(run.labels) or None),
             ("part of", run.parent_id),
             ("retry of", run.retry_of),
             ("model", model),

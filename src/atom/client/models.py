@@ -111,6 +111,7 @@ class Run(Wire):
     wait_detail: str | None = None
     resume_at: At | None = None
     priority: str = "normal"
+    labels: tuple[str, ...] = ()
     pause_requested: bool = False
     retry_of: str | None = None
     parent_id: str | None = None

@@ -92,7 +92,7 @@ def _out(approval: Approval, agent: str) -> ApprovalOut:
         arguments=approval.arguments,
         digest=approval.digest,
         reason=approval.reason,
-        explanation=EXPLAIN[Reason(approval.reason)],
+        explanation=approval.detail or EXPLAIN[Reason(approval.reason)],
         status=ApprovalStatus(approval.status),
         requested_at=approval.requested_at,
         expires_at=approval.expires_at,

@@ -108,7 +108,8 @@ class Decision:
 
     @property
     def text(self) -> str:
-        named = [f"{one.rule}: {one.detail}".rstrip(": ") for one in self.rules if one.reason is self.reason]
+        spoke = [one for one in self.rules if one.reason is self.reason or one.verdict is not Verdict.ALLOW]
+        named = [f"{one.rule}: {one.detail}".rstrip(": ") for one in spoke]
         said = EXPLAIN[self.reason] + (f" ({'; '.join(named)})" if named else "")
         return said + (f" They wrote: {self.note}" if self.note else "")
 

@@ -1,6 +1,7 @@
 """The vocabulary of governance: maturity, risk, effects, actions and decisions. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 
@@ -68,11 +69,38 @@ class ActionClass(StrEnum):
     DELEGATE = "delegate"
 
 
+class Part(StrEnum):
+    """What an argument of an action is. Whatever is not declared is a target, which is judged hardest.
+
+    A `target` chooses what is acted on. A `sink` is a target too: it says where something goes. `content` is free text.
+    What is `local` leaves this process in no form: a page of a listing, one of a few words of the schema.
+    """
+
+    TARGET = "target"
+    SINK = "sink"
+    CONTENT = "content"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """A value that the system itself stands for in a result that is otherwise anybody's: an id that it assigned, a
+    sender that it has checked. It counts only as a whole argument, never as a text with words in it.
+
+    `name`: what people call the thing. With one, the value counts when the user named that thing.
+    """
+
+    value: str
+    name: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something an agent may want to do, by its exact name. `egress`: it can carry chosen bytes out.
+    """Something an agent may want to do, by its exact name. `egress`: it can carry chosen bytes out, if one of its
+    sinks is given; without declared sinks always.
 
-    `reads`: the labels of what it brings into the run. `delegates`: it has somebody else work.
+    `reads`: the labels of what it brings into the run. `delegates`: it has somebody else work. `inherits`: it does
+    nothing but start something that carries the labels of this run itself, and is judged there.
     """
 
     name: str
@@ -81,6 +109,8 @@ class Action:
     egress: bool = False
     reads: frozenset[Label] = frozenset({Label.TRUSTED})
     delegates: bool = False
+    parts: Mapping[str, Part] = field(default_factory=dict, hash=False)
+    inherits: bool = False
 
     @property
     def action_class(self) -> ActionClass:
@@ -92,6 +122,9 @@ class Action:
         if self.delegates:
             return ActionClass.DELEGATE
         return ActionClass.READ if self.effect is EffectClass.READ else ActionClass.WRITE
+
+    def part(self, argument: str) -> Part:
+        return self.parts.get(argument, Part.TARGET)
 
 
 class Verdict(StrEnum):

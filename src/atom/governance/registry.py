@@ -30,7 +30,7 @@ class ActionRegistry(Mapping[str, Action]):
             raise InternalError(f"Action name {action.name!r} is taken; names differ in more than case.")
         if action.risk not in set(Risk) or action.effect not in set(EffectClass):
             raise InternalError(f"Action {action.name}: its risk or effect class is none that there is.")
-        if not action.reads or not action.reads <= set(Label):
+        if not (action.reads or action.inherits) or not action.reads <= set(Label):
             raise InternalError(f"Action {action.name}: say what it reads, by at least one label.")
         if len(self._actions) >= MAX_ACTIONS:
             raise InternalError(f"More than {MAX_ACTIONS} actions.")

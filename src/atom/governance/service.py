@@ -25,6 +25,7 @@ from atom.kit.text import canonical_json, clean, shorten
 __all__ = ["GovernanceService", "Wish", "capped", "digest", "standing"]
 APPROVAL_SECONDS = 24 * 3600.0
 MAX_NAME = 200
+MAX_DETAIL = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ class GovernanceService:
         known = await store.latest_approval(session, wish.run_id, step_key)
         if known is not None and known.status == ApprovalStatus.PENDING:
             return known.id
-        return await self._ask(session, wish, decision.reason, step_key=step_key)
+        return await self._ask(session, wish, decision.reason, step_key=step_key, detail=decision.text)
 
     async def grant_once(self, session: AsyncSession, by: str, wish: Wish, *, step_key: str, note: str | None) -> None:
         """A person wants just this call to be made once: an approval that is decided from the beginning."""
@@ -171,7 +172,9 @@ class GovernanceService:
             },
         )
 
-    async def _ask(self, session: AsyncSession, wish: Wish, reason: Reason, *, step_key: str) -> UUID:
+    async def _ask(
+        self, session: AsyncSession, wish: Wish, reason: Reason, *, step_key: str, detail: str | None = None
+    ) -> UUID:
         agent = await self.agents.get(session, str(wish.agent_id))
         values = {
             "execution_id": wish.run_id,
@@ -182,6 +185,7 @@ class GovernanceService:
             "arguments": dict(wish.arguments),
             "digest": digest(agent.version, wish.action, wish.arguments),
             "reason": reason.value,
+            "detail": clean(shorten(detail, MAX_DETAIL)) if detail else None,
         }
         return await store.add_approval(session, values, seconds=APPROVAL_SECONDS)
 

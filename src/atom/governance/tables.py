@@ -35,6 +35,7 @@ class Approval(Base):
     arguments: Mapped[dict[str, Any]]
     digest: Mapped[str]
     reason: Mapped[str]
+    detail: Mapped[str | None]
     status: Mapped[str]
     requested_at: Mapped[datetime]
     expires_at: Mapped[datetime]

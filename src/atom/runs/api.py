@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from atom.agents.service import AgentService
 from atom.durable.jobs import JobService
 from atom.errors import InvalidError
+from atom.governance.models import Label
 from atom.identity.guard import Guard, GuardedRoute
 from atom.identity.models import Permission, Principal
 from atom.infra.db import Sessions, unit_of_work
@@ -72,6 +73,7 @@ class RunOut(BaseModel):
     model: str | None
     model_note: str | None
     usage: UsageOut
+    labels: list[Label] = Field(description="Of what it has read: untrusted, secret. None: only what people vouch for.")
     requested_by: str
     created_at: datetime
     started_at: datetime | None
@@ -393,6 +395,7 @@ def _out(run: Run, agent: str) -> RunOut:
             tool_calls=run.tool_calls,
             cost_usd=run.cost_usd,
         ),
+        labels=[Label(label) for label in run.labels],
         requested_by=run.requested_by,
         created_at=run.created_at,
         started_at=run.started_at,

@@ -11,15 +11,13 @@ from atom.agents.service import AgentService
 from atom.governance.decide import Trigger
 from atom.infra.db import Sessions, unit_of_work
 from atom.runs import store
+from atom.runs.briefing import brief_of
 from atom.runs.loop import Work
 from atom.runs.models import Run
-from atom.runs.options import from_json
-from atom.runs.transcript import Brief, exchanges
 from atom.runs.transitions import claim
 from atom.runs.turns import Bounds, choose, rooms
 from atom.settings import RunSettings
 
-HISTORY_RUNS = 20
 RUNG_AT_ONCE = 200
 TRIES = 5  # a run that somebody else changes at this moment is passed over
 
@@ -84,7 +82,6 @@ class Claims:
 
     async def _describe(self, session: AsyncSession, run: Run) -> Work:
         version = await self.agents.at_version(session, run.agent_id, run.agent_version)
-        earlier = await store.in_conversation(session, run.conversation_id, before=run.id, limit=HISTORY_RUNS)
         lineage = await store.lineage(session, run.id) if run.parent_id else ()
         root = await store.get(session, lineage[-1][0]) if lineage else run
         return Work(
@@ -92,13 +89,7 @@ class Claims:
             agent_id=run.agent_id,
             agent_name=str(version.definition["name"]),
             trigger=Trigger(run.trigger),
-            brief=Brief(
-                instructions=str(version.definition["instructions"]),
-                history=tuple(exchanges(run, earlier)),
-                task=run.task,
-                files=tuple(run.files),
-                options=from_json(run.options),
-            ),
+            brief=await brief_of(session, run, version, [id_ for id_, _ in lineage[1:]]),
             tools=tuple(version.definition["tools"]),
             worked_ms=run.worked_ms,
             callers=tuple(agent_id for _, agent_id in lineage[1:]),

@@ -46,11 +46,19 @@ class Family:
     stop_here: Callable[[UUID], None]
 
     async def child(
-        self, session: AsyncSession, parent: Run, step: str, *, callers: Sequence[UUID], agent_ref: str, task: str
+        self,
+        session: AsyncSession,
+        parent: Run,
+        step: str,
+        *,
+        callers: Sequence[UUID],
+        agent_ref: str,
+        task: str,
+        labels: Sequence[str] = (),
     ) -> Run:
         """The run that this call of `parent` has started, or starts now. The caller owns and has locked the parent.
 
-        `callers` are the agents above the parent's own. Raises ChildRefusedError.
+        `callers` are the agents above the parent's own. `labels`: of what it has read. Raises ChildRefusedError.
         """
         known = await store.child(session, parent.id, step)
         if known is not None:
@@ -73,6 +81,8 @@ class Family:
             "priority": parent.priority,
             "parent_id": parent.id,
             "parent_step": step,
+            "labels": list(labels),
+            "origin_labels": list(labels),
         }
         await store.add_run(session, values)
         data = {

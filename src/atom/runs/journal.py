@@ -1,6 +1,6 @@
 """The journal of one run, as its present owner writes it: each write is one fenced transaction with its events."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,7 +16,7 @@ from atom.errors import AtomError
 from atom.events.models import EventType
 from atom.events.service import Outbox
 from atom.governance.decide import Decision
-from atom.governance.models import Verdict
+from atom.governance.models import Label, Verdict
 from atom.governance.service import GovernanceService, Wish
 from atom.infra.db import Sessions, unit_of_work, with_retry
 from atom.kit.text import clean, clean_json, shorten
@@ -67,6 +67,14 @@ class Asked:
     halt: bool
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """What the end of a call leaves: labels of everything that the run has read by now, and the files it wrote."""
+
+    labels: frozenset[Label]
+    written: Sequence[Written] = ()
+
+
 @dataclass(slots=True)
 class Journal:
     """`run` is as it was claimed; `epoch` fences every write; `actor` names the agent in events."""
@@ -112,10 +120,10 @@ class Journal:
             await self._write(session, {})
             return await self._asked(session)
 
-    async def started(self, chosen: ChosenModel) -> None:
+    async def started(self, chosen: ChosenModel, labels: Iterable[Label]) -> None:
         async with unit_of_work(self.sessions) as session:
             values = {"provider": chosen.provider, "model": chosen.model, "model_note": chosen.note}
-            await self._write(session, values)
+            await self._write(session, {**values, "labels": sorted(labels)})
             data = {**values, "reason": chosen.reason}
             await self._emit(session, EventType.RUN_STARTED, data)
 
@@ -216,18 +224,29 @@ class Journal:
             await self._write(session, {})
             await self.governance.refuse_halted(session)
 
-    async def called(self, key: str, tool: str, record: ToolRecord, written: Sequence[Written] = ()) -> None:
-        """The end of a call that `authorize` put on record, with the files that it wrote."""
-        rows = [{"execution_id": self.run_id, "step_key": key, **asdict(file)} for file in written]
+    async def called(self, key: str, tool: str, record: ToolRecord, end: End) -> None:
+        """The end of a call that `authorize` put on record, with the files that it wrote and what they carry."""
+        rows = [{"execution_id": self.run_id, "step_key": key, **asdict(file)} for file in end.written]
+        labels = sorted(end.labels)
 
         async def write(session: AsyncSession) -> None:
-            await self._write(session, {"tool_calls": Run.tool_calls + 1, "crashes": 0})
+            await self._write(session, {"tool_calls": Run.tool_calls + 1, "crashes": 0, "labels": labels})
             await store.finish_step(session, self.run_id, key, epoch=self.epoch, result=tool_to_json(record))
             if rows:
                 await store.add_artefacts(session, rows)
+                files = {file.path: file.sha256 for file in end.written}
+                await store.label_files(session, self.agent_id, self.run_id, files, labels)
             await self._tool_finished(session, key, tool, record)
 
         await self._record(key, write)
+
+    async def file_labels(self, paths: Iterable[str]) -> frozenset[Label]:
+        """What is known of files in the workspace that a call has shown."""
+        asked = sorted(set(paths))
+        if not asked:
+            return frozenset()
+        async with unit_of_work(self.sessions) as session:
+            return frozenset(Label(label) for label in await store.file_labels(session, self.agent_id, asked))
 
     async def refused(self, key: str, call: ToolCall, record: ToolRecord, *, again: bool) -> None:
         """A call that never began: denied, unknown, or with arguments that do not fit. `again`: nor once more."""
@@ -241,14 +260,18 @@ class Journal:
                 await store.add_step(session, self._step(key, StepKind.TOOL, call.name, request, result))
             await self._tool_finished(session, key, call.name, record)
 
-    async def child(self, key: str, callers: Sequence[UUID], *, agent: str, task: str) -> Run | None:
+    async def child(
+        self, key: str, callers: Sequence[UUID], *, agent: str, task: str, labels: Iterable[Label]
+    ) -> Run | None:
         """The ended run of another agent that this call started. None: it goes on, and this run is parked until then.
 
         Raises ChildRefusedError.
         """
         async with unit_of_work(self.sessions) as session:
             await self._write(session, {})
-            child = await self.family.child(session, self.run, key, callers=callers, agent_ref=agent, task=task)
+            child = await self.family.child(
+                session, self.run, key, callers=callers, agent_ref=agent, task=task, labels=sorted(labels)
+            )
             if RunStatus(child.status).ended:
                 return child
             await self._park(session, WaitReason.CHILD, step=key, child_id=str(child.id))

@@ -15,6 +15,7 @@ from atom.errors import AtomError
 from atom.governance.decide import Decision, Trigger
 from atom.governance.models import EffectClass, Verdict
 from atom.governance.service import Wish
+from atom.governance.taint import TAINTING, Reading, answered, traceable
 from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError
 from atom.infra.trace import Tracer
 from atom.llm.calls import Caller
@@ -22,11 +23,12 @@ from atom.llm.errors import OverBudgetError, RoutesDownError
 from atom.llm.ports import ChatRequest, FinishReason, ToolCall
 from atom.runs.artefacts import Written, describe
 from atom.runs.errors import ParkedError, ToolCallLimitError, WallTimeError
-from atom.runs.journal import MAX_STEPS, Journal, call_key, reply_key
+from atom.runs.journal import MAX_STEPS, End, Journal, call_key, reply_key
 from atom.runs.limits import breach, spent
 from atom.runs.models import StepStatus
 from atom.runs.plan import Answer, Ask, Call, Place, may_repeat, next_step
 from atom.runs.ports import ChosenModel, Delta, DeltaSink, Models
+from atom.runs.reading import reading_of, take
 from atom.runs.records import ReplyRecord, ToolRecord, child_output, reply_record
 from atom.runs.shape import shaped
 from atom.runs.sources import Source, find_sources
@@ -90,6 +92,7 @@ class AgentLoop:
     _results: dict[tuple[int, int], ToolRecord] = field(default_factory=dict, init=False)
     _notes: dict[int, Sequence[str]] = field(default_factory=dict, init=False)
     _begun: Mapping[Place, StepStatus] = field(default_factory=dict, init=False)
+    _reading: Reading = field(default_factory=Reading, init=False)
     _began: float = field(default_factory=time.monotonic, init=False)
 
     async def run(self) -> Finished:
@@ -104,6 +107,7 @@ class AgentLoop:
         loaded = await self.journal.load()
         self._replies, self._results = dict(loaded.recorded.replies), dict(loaded.recorded.results)
         self._notes, self._begun = dict(loaded.recorded.notes), loaded.begun
+        self._reading = reading_of(self.work.brief, loaded.recorded)
         for _ in range(MAX_STEPS):
             match next_step(self.recorded, self._begun):
                 case Ask(turn):
@@ -181,6 +185,7 @@ class AgentLoop:
         else:
             record = await self._begin(step, tool, again=False)
         self._results[step.turn, step.index] = record
+        take(self._reading, step.call.name, step.turn, record)
 
     async def _begin(self, step: Call, tool: Tool | None, *, again: bool) -> ToolRecord:
         """Through the door. `again`: a person said to make a call once more that has begun before."""
@@ -192,7 +197,15 @@ class AgentLoop:
             except ToolArgumentsError as error:
                 return await self._refuse(step, str(error), error.code, again=again)
         key = call_key(step.turn, step.index)
-        wish = Wish(self.work.agent_id, self.work.run_id, self.work.trigger, call.name, arguments, self.work.callers)
+        wish = Wish(
+            self.work.agent_id,
+            self.work.run_id,
+            self.work.trigger,
+            call.name,
+            arguments,
+            self.work.callers,
+            self._reading,
+        )
         decision = await self.journal.authorize(key, call.id, wish, again=again)
         if decision.verdict is Verdict.ASK:
             raise ParkedError("The run waits for an approval.")
@@ -236,7 +249,7 @@ class AgentLoop:
         try:
             async with asyncio.timeout(min(tool.timeout, self._seconds_left())):
                 output = await tool.run(arguments, context)
-            record = ToolRecord(output.content, None, output.sources)
+            record = await self._labelled(tool, arguments, output)
             if tool.action.effect is not EffectClass.READ:
                 await self.save()
             if output.files:
@@ -244,19 +257,32 @@ class AgentLoop:
         except NO_RESULT:
             raise
         except ToolError as error:
-            record = ToolRecord(f"Error: {error}", "tool_error", ())
+            record = self._failed(tool, str(error), "tool_error")
         except TimeoutError:
-            record = ToolRecord(f"Error: {tool.name} did not end within {tool.timeout:g} s.", "tool_timeout", ())
+            record = self._failed(tool, f"{tool.name} did not end within {tool.timeout:g} s.", "tool_timeout")
         except AtomError as error:
-            record = ToolRecord(f"Error: {error}", error.code, ())
+            record = self._failed(tool, str(error), error.code)
         if record.code is not None:
             log.warning("execution.tool_failed", tool=tool.name, error_code=record.code, run_id=str(self.work.run_id))
-        await self.journal.called(key, tool.name, record, written)
+        end = End(self._reading.labels | (TAINTING & (record.labels or frozenset())), written)
+        await self.journal.called(key, tool.name, record, end)
         return record
+
+    async def _labelled(self, tool: Tool, arguments: dict[str, object], output: ToolOutput) -> ToolRecord:
+        shown = (*output.paths, *(line.path for line in output.sources))
+        known = output.labels | await self.journal.file_labels(shown)
+        traced = traceable(tool.action, arguments, self._reading)
+        read = answered(tool.action, "", output.content, given=known, vouched=output.vouched, traced=traced)
+        return ToolRecord(output.content, None, output.sources, read.labels, read.vouched)
+
+    def _failed(self, tool: Tool, text: str, code: str) -> ToolRecord:
+        """What a failure says vouches for nothing, and may have the words of whoever was asked."""
+        return ToolRecord(f"Error: {text}", code, (), tool.action.reads & TAINTING)
 
     async def _delegate(self, key: str, agent: str, task: str) -> ToolOutput:
         """What another agent answers. While it works on that, this run is parked."""
-        child = await self.journal.child(key, self.work.callers, agent=agent, task=task)
+        labels = self._reading.labels
+        child = await self.journal.child(key, self.work.callers, agent=agent, task=task, labels=labels)
         if child is None:
             raise ParkedError("The run waits for another agent.")
         return child_output(child, agent)

@@ -81,7 +81,7 @@ class Run(Leased, Base):
     """A task given to an agent. The lease columns say which worker may write to it: see `durable/lease.py`.
 
     `retry_of` is the first run of a line of retries. `parent_id` and `parent_step`: the call of another run that
-    started this one.
+    started this one. `labels`: of what it has read up to now, `origin_labels`: of whatever wrote its task.
     """
 
     __tablename__ = "agent_execution"
@@ -126,6 +126,8 @@ class Run(Leased, Base):
     cost_usd: Mapped[Decimal | None]
     no_cache: Mapped[bool]
     options: Mapped[dict[str, Any] | None]
+    labels: Mapped[list[Any]]
+    origin_labels: Mapped[list[Any]]
 
 
 class AgentTurn(Base):
@@ -178,6 +180,20 @@ class Artefact(Base):
     bytes: Mapped[BigInt]
     sha256: Mapped[str]
     step_key: Mapped[str]
+    written_at: Mapped[datetime]
+
+
+class ContentLabel(Base):
+    """What is known of a file in an agent's workspace that a run wrote after it had read what nobody vouches for.
+    `sha256`: as it was written then, in hex."""
+
+    __tablename__ = "content_label"
+
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agent.id"), primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str]
+    labels: Mapped[list[Any]]
+    execution_id: Mapped[UUID] = mapped_column(ForeignKey("agent_execution.id"))
     written_at: Mapped[datetime]
 
 

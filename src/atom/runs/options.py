@@ -10,6 +10,7 @@ from atom.runs.errors import ContextInvalidError, ContextTooLargeError
 from atom.runs.shape import check_schema
 
 VERSION = 1
+TOOL_RESULT = "[Result of a tool:"  # how a result of one of the caller's own tools begins, as a turn of the context
 MAX_CONTEXT_MESSAGES = 2000
 MAX_CONTEXT_CHARS = 400_000
 SPEAKERS = frozenset({Role.USER, Role.ASSISTANT})

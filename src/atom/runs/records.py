@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from atom.governance.models import Label, Vouched
 from atom.kit.text import clean, clean_json
 from atom.llm.ports import Completion, FinishReason, ToolCall, Usage
 from atom.runs.models import Run, RunStatus
@@ -38,11 +39,16 @@ class ReplyRecord:
 
 @dataclass(frozen=True, slots=True)
 class ToolRecord:
-    """A journaled end of a tool call. `code` is None when it did what was asked."""
+    """A journaled end of a tool call. `code` is None when it did what was asked.
+
+    `labels`: of its content; None in what the release before has written. `vouched`: see there.
+    """
 
     content: str
     code: str | None
     sources: tuple[SourceLine, ...]
+    labels: frozenset[Label] | None = frozenset()
+    vouched: tuple[Vouched, ...] = ()
 
     @property
     def invalid(self) -> bool:
@@ -69,7 +75,8 @@ def reply_record(completion: Completion, attempt: int, schema: Mapping[str, Any]
 def child_output(child: Run, agent: str) -> ToolOutput:
     """What the ended run of another agent says to its caller. Raises ToolError when it has no answer."""
     if child.status == RunStatus.COMPLETED:
-        return ToolOutput(child.answer or "", data={"run_id": str(child.id)})
+        labels = frozenset(Label(label) for label in child.labels)
+        return ToolOutput(child.answer or "", data={"run_id": str(child.id)}, labels=labels)
     if child.error is not None:
         raise ToolError(f"The run of {agent!r} failed: {child.error['message']}", hint="Do it another way.")
     raise ToolError(f"The run of {agent!r} was cancelled.", hint="Do it another way, or say that you cannot.")
@@ -117,6 +124,8 @@ def tool_to_json(record: ToolRecord) -> dict[str, Any]:
             "code": record.code,
             "content": record.content,
             "sources": [[s.path, s.line, s.text] for s in record.sources],
+            **({} if record.labels is None else {"labels": sorted(record.labels)}),
+            **({"vouched": [[one.value, one.name] for one in record.vouched]} if record.vouched else {}),
         }
     )
     return value
@@ -124,4 +133,6 @@ def tool_to_json(record: ToolRecord) -> dict[str, Any]:
 
 def tool_from_json(value: Mapping[str, Any]) -> ToolRecord:
     sources = tuple(SourceLine(path, line, text) for path, line, text in value["sources"])
-    return ToolRecord(content=value["content"], code=value["code"], sources=sources)
+    labels = frozenset(Label(label) for label in value["labels"]) if "labels" in value else None
+    vouched = tuple(Vouched(text, name) for text, name in value.get("vouched", ()))
+    return ToolRecord(value["content"], value["code"], sources, labels, vouched)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Table, bindparam, func, insert, select, text, update
+from sqlalchemy import Table, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,6 +12,7 @@ from atom.agents.models import Agent
 from atom.kit.ids import new_id
 from atom.runs.models import (
     Artefact,
+    ContentLabel,
     Conversation,
     IdempotencyKey,
     Priority,
@@ -125,7 +126,7 @@ async def conversation(session: AsyncSession, id_: UUID) -> Conversation | None:
 
 async def add_run(session: AsyncSession, values: dict[str, Any]) -> None:
     defaults = {"status": RunStatus.QUEUED.value, "sources": [], "model_calls": 0, "tool_calls": 0, "worked_ms": 0}
-    defaults |= {"no_cache": False}
+    defaults |= {"no_cache": False, "labels": [], "origin_labels": []}
     lease = {"lease_epoch": 0, "wake_seq": 0, "crashes": 0, "priority": Priority.NORMAL.rank}
     await session.execute(insert(Run).values(created_at=func.now(), **(defaults | lease | values)))
 
@@ -328,6 +329,35 @@ async def artefacts(session: AsyncSession, id_: UUID, *, after: str | None, limi
 
 async def artefact(session: AsyncSession, id_: UUID, path: str) -> Artefact | None:
     return await session.get(Artefact, (id_, path), populate_existing=True)
+
+
+async def label_files(
+    session: AsyncSession, agent_id: UUID, run_id: UUID, files: Mapping[str, str], labels: Sequence[str]
+) -> None:
+    """Files by path and digest, as a run has written them whole. Without labels they are anybody's trusted ones."""
+    if not labels:
+        gone = ContentLabel.path.in_(files)
+        await session.execute(delete(ContentLabel).where(ContentLabel.agent_id == agent_id, gone))
+        return
+    same = {"agent_id": agent_id, "execution_id": run_id, "labels": list(labels)}
+    statement = pg_insert(ContentLabel).values([{**same, "path": path, "sha256": sha} for path, sha in files.items()])
+    columns = {name: statement.excluded[name] for name in ("sha256", "labels", "execution_id")} | {
+        "written_at": func.now()
+    }
+    await session.execute(statement.on_conflict_do_update(index_elements=["agent_id", "path"], set_=columns))
+
+
+async def file_labels(session: AsyncSession, agent_id: UUID, paths: Sequence[str]) -> Sequence[str]:
+    query = select(ContentLabel.labels).where(ContentLabel.agent_id == agent_id, ContentLabel.path.in_(paths))
+    return sorted({label for labels in (await session.scalars(query)).all() for label in labels})
+
+
+async def clean_tasks(session: AsyncSession, ids: Sequence[UUID]) -> Sequence[str]:
+    """Tasks of those runs whose task no tainted run wrote."""
+    if not ids:
+        return []
+    query = select(Run.task).where(Run.id.in_(ids), Run.origin_labels == [])
+    return (await session.scalars(query.order_by(Run.id).limit(MAX_FAMILY))).all()
 
 
 async def tell_workers(session: AsyncSession, channel: str, payload: str) -> None:

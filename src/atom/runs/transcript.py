@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from atom.governance.models import Label
 from atom.kit.text import canonical_json
 from atom.llm.ports import Message, Role
 from atom.runs.models import Run
@@ -32,6 +33,7 @@ class Exchange:
 
     task: str
     answer: str
+    labels: frozenset[Label] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +45,23 @@ class Recorded:
     notes: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
 
+NOTHING_RECORDED = Recorded({}, {})
+
+
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """What a run starts from: the agent's instructions, earlier exchanges, the task with its files."""
+    """What a run starts from: the agent's instructions, earlier exchanges, the task with its files.
+
+    `origin`: labels of whatever wrote the task. `vouching`: what people said to the runs that this one works for.
+    """
 
     instructions: str
     history: Sequence[Exchange]
     task: str
     files: Sequence[str] = ()
     options: RunOptions = NOTHING_ASKED
+    origin: frozenset[Label] = frozenset()
+    vouching: Sequence[str] = ()
 
 
 def build(brief: Brief, recorded: Recorded) -> tuple[Message, ...]:
@@ -105,7 +115,7 @@ def exchanges(run: Run, earlier: Sequence[Run]) -> list[Exchange]:
         line = one.retry_of or one.id
         if one.answer is not None and line != run.retry_of:
             lines.pop(line, None)
-            lines[line] = Exchange(one.task, one.answer)
+            lines[line] = Exchange(one.task, one.answer, frozenset(Label(label) for label in one.labels))
     return list(lines.values())
 
 

@@ -25,7 +25,9 @@ from atom.runs.journal import Journal
 from atom.runs.local_control import LocalControl
 from atom.runs.loop import AgentLoop
 from atom.runs.ports import DeltaSink, Models, Workspaces
+from atom.runs.reading import reading_of
 from atom.runs.spending import ATTEMPTS_OF_OWNER, Accounts, Spending
+from atom.runs.transcript import NOTHING_RECORDED
 from atom.runs.transitions import is_poison
 from atom.settings import LlmSettings, RunSettings
 from atom.tools.registry import ToolRegistry
@@ -166,7 +168,7 @@ class RunWorker:
             raise PauseError("Somebody wants the run to stop here.")
         chosen = self.models.choose(run.requested_model, claimed.work.requester)
         if claimed.first:
-            await journal.started(chosen)
+            await journal.started(chosen, reading_of(claimed.work.brief, NOTHING_RECORDED).labels)
         return AgentLoop(
             work=claimed.work,
             workspace=folder,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from atom.governance.models import Action, EffectClass, Label, Risk
+from atom.governance.models import Action, EffectClass, Risk
 from atom.tools.ports import Tool, ToolContext, ToolOutput
 
 CALL_AGENT = "call_agent"
@@ -19,8 +19,13 @@ def call_agent_tool() -> Tool:
         return await context.delegate(arguments["agent"], arguments["task"])
 
     return Tool(
-        action=Action(  # the other agent may have read anything
-            CALL_AGENT, Risk.MODERATE, EffectClass.IDEMPOTENT, reads=frozenset({Label.UNTRUSTED}), delegates=True
+        action=Action(
+            CALL_AGENT,
+            Risk.MODERATE,
+            EffectClass.IDEMPOTENT,
+            reads=frozenset(),  # what the other agent has read labels its answer
+            delegates=True,
+            inherits=True,
         ),
         description=(
             "Give a task to another agent of this deployment and get its answer. It has its own files and tools and "

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from atom.governance.models import Action, EffectClass, Risk
+from atom.governance.models import Action, EffectClass, Part, Risk
 from atom.settings import ToolSettings
 from atom.tools.errors import ToolArgumentsError, ToolError
 from atom.tools.ports import Tool, ToolContext, ToolOutput
@@ -103,7 +103,7 @@ def write_file_tool(settings: ToolSettings) -> Tool:
         return ToolOutput(f"{done} {path}: {len(content)} bytes.", data=data, files=(plain_path(path),))
 
     return Tool(
-        action=Action("write_file", Risk.HIGH, EffectClass.EFFECT),
+        action=Action("write_file", Risk.HIGH, EffectClass.EFFECT, parts={"content": Part.CONTENT}),
         description=(
             "Write a text file in your workspace. It replaces an existing file and makes missing folders. "
             "To change a part, read the file first and write it back complete."
@@ -146,7 +146,8 @@ def _list(workspace: Workspace, pattern: str | None) -> ToolOutput:
     lines = [f"{file.path}  {file.size} bytes" for file in shown] or [_nothing(found, pattern)]
     lines += _list_notes(found, chosen)
     truncated = len(shown) < len(chosen) or not found.complete
-    return ToolOutput("\n".join(lines), data={"files": len(chosen), "truncated": truncated})
+    data = {"files": len(chosen), "truncated": truncated}
+    return ToolOutput("\n".join(lines), data=data, paths=tuple(file.path for file in shown))
 
 
 def _nothing(found: Walk, pattern: str | None) -> str:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from atom.errors import AtomError
-from atom.governance.models import Action, EffectClass, Label, Risk
+from atom.governance.models import Action, EffectClass, Label, Part, Risk
 from atom.infra.egress import EgressClient, EgressLimits, EgressReply, open_egress
 from atom.infra.egress_address import MAX_URL_CHARS, EgressDeniedError
 from atom.infra.egress_body import EgressReplyError, EgressTooLargeError
@@ -45,8 +45,13 @@ def http_get_tool(settings: ToolSettings, egress: EgressClient) -> Tool:
         return _show(reply, start)
 
     return Tool(
-        action=Action(  # whoever chooses the address can carry bytes out in it, and anybody wrote what is there
-            "http_get", Risk.HIGH, EffectClass.READ, egress=True, reads=frozenset({Label.UNTRUSTED})
+        action=Action(
+            "http_get",
+            Risk.HIGH,
+            EffectClass.READ,
+            egress=True,  # the address itself can carry chosen bytes
+            reads=frozenset({Label.UNTRUSTED}),
+            parts={"url": Part.SINK, "start": Part.LOCAL},
         ),
         description=(
             "Fetch a web page or an API reply with HTTP GET and return it as text. Public http and https only; "

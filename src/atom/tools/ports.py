@@ -1,12 +1,12 @@
 """What a tool is: a schema the model sees, an action governance knows, and one bounded coroutine."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from atom.governance.models import Action
+from atom.governance.models import Action, Label, Part, Vouched
 from atom.tools.errors import ToolError
 
 
@@ -22,12 +22,16 @@ class SourceLine:
 @dataclass(frozen=True, slots=True)
 class ToolOutput:
     """What a tool answers. `content` goes to the model (bounded by the tool); `sources` are the lines it showed, and
-    `files` the paths in the workspace that it wrote."""
+    `files` the paths in the workspace that it wrote, whole. `paths`: what else of the workspace it showed. `labels`:
+    of this very result, beside those the action always has; `vouched`: values in it that the tool itself stands for."""
 
     content: str
     sources: tuple[SourceLine, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    labels: frozenset[Label] = frozenset()
+    vouched: tuple[Vouched, ...] = ()
 
 
 Delegate = Callable[[str, str], Awaitable[ToolOutput]]
@@ -66,6 +70,11 @@ class Tool:
     parameters: Mapping[str, Any]
     timeout: float
     run: Callable[[Mapping[str, Any], ToolContext], Awaitable[ToolOutput]]
+
+    def __post_init__(self) -> None:
+        """An argument that can only be one of a few words of the schema chooses nothing outside."""
+        few = {name: Part.LOCAL for name, schema in self.parameters.get("properties", {}).items() if "enum" in schema}
+        object.__setattr__(self, "action", replace(self.action, parts={**few, **self.action.parts}))
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atom.llm.ports import Message, Role
+from atom.runs.options import TOOL_RESULT
 from atom.web.openai.errors import UnsupportedError
 
 TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
@@ -95,7 +96,7 @@ def _turns(message: Mapping[str, Any], place: str) -> Iterable[Message]:
             whole = "\n".join(part for part in (text, *calls) if part)
             return [Message(Role.ASSISTANT, whole)] if whole.strip() else []
         case "tool" | "function":
-            return [Message(Role.USER, f"[Result of a tool: {text}]")]
+            return [Message(Role.USER, f"{TOOL_RESULT} {text}]")]
     raise UnsupportedError(
         f"{place}.role: {str(role)[:40]!r} is not supported.", hint="system, developer, user, assistant or tool.",
         field=place,
@@ -112,7 +113,7 @@ def _call(call: Mapping[str, Any]) -> str:
 
 
 def _said(turns: Sequence[Message], system: Sequence[str], name: str) -> Said:
-    if not turns or turns[-1].role is not Role.USER or turns[-1].content.startswith("[Result of a tool:"):
+    if not turns or turns[-1].role is not Role.USER or turns[-1].content.startswith(TOOL_RESULT):
         raise UnsupportedError(
             f"{name}: the last message is not the user's.", hint="It is the task of the agent.", field=name
         )

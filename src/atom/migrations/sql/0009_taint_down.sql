@@ -1,0 +1,5 @@
+-- Labels are forgotten: the release before asks by the table alone.
+
+DROP TABLE content_label;
+ALTER TABLE approval DROP COLUMN detail;
+ALTER TABLE agent_execution DROP COLUMN origin_labels, DROP COLUMN labels;
