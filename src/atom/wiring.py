@@ -170,7 +170,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     approvals = ApprovalService(base.outbox, RunWaking(work.family), governance.service.evidence)
     training = TrainingService(work.runs, RatingService(governance.service.evidence))
     audit = build_audit(base.sessions, base.clock, settings.audit, settings.home)
-    below = trigger_layer.Base(base.sessions, base.outbox, reader, base.clock, agents, work.runs, layer.vault)
+    below = trigger_layer.Base(base.sessions, base.outbox, reader, base.clock, agents, work.runs, training, layer.vault)
     triggers = trigger_layer.build_triggers(below)
     jobs = JobService(base.doorbell)
     handlers = {

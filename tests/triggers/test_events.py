@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from atom.events.models import Event, EventType
 from atom.infra.db import unit_of_work
 from atom.kit.ids import new_id
+from atom.training.service import MAX_PROPOSED
 from atom.triggers.definition import Listening, check
 from atom.triggers.errors import TriggerInvalidError
 from atom.triggers.jobs import EVENTS_AT_ONCE, MAX_DEPTH
@@ -147,8 +148,9 @@ async def test_the_cursor_loses_and_doubles_nothing_whoever_reads(start: Start) 
         order = "SELECT task FROM trigger_firing ORDER BY id"
         numbers = [int(task.split('"n":')[1].split("}")[0]) for (task,) in await bench.rows(order)]
         assert numbers == list(range(total))
-        open_ones = await bench.rows("SELECT count(*) FROM proposal WHERE agent_id = :id", id=UUID(agent["id"]))
-        assert open_ones == [(100,)]  # a flood is on record, and does not bury the people who decide
+        open_ones = "SELECT count(*) FROM training_session WHERE agent_id = :id AND status = 'proposed'"
+        # A flood is on record, and does not bury the people who decide.
+        assert await bench.rows(open_ones, id=UUID(agent["id"])) == [(MAX_PROPOSED,)]
 
 
 async def test_what_happened_while_it_was_disabled_is_not_made_up_for(start: Start) -> None:

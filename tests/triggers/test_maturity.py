@@ -48,8 +48,8 @@ async def fired(bench: Bench, name: str, count: int = 1) -> dict[str, Any]:
 
 async def proposals(bench: Bench, **query: str) -> list[dict[str, Any]]:
     """Behind the API, which would count as an operator who looks."""
-    found = await bench.rows("SELECT id, kind, status, run_id, task FROM proposal ORDER BY id")
-    return [dict(zip(("id", "kind", "status", "run_id", "task"), row, strict=True)) for row in found]
+    found = await bench.rows("SELECT id, status, run_id, task FROM proposal ORDER BY id")
+    return [dict(zip(("id", "status", "run_id", "task"), row, strict=True)) for row in found]
 
 
 async def test_a_students_task_is_proposed_as_training_once(start: Start) -> None:
@@ -60,9 +60,10 @@ async def test_a_students_task_is_proposed_as_training_once(start: Start) -> Non
             await bench.make_due("often", ago=f"{count} seconds")
             firing = await fired(bench, "often", count)
             assert (firing["outcome"], firing["reason"], firing["run_id"]) == ("blocked", "agent_is_student", None)
-            (only,) = await proposals(bench)
-            assert firing["proposal_id"] == str(only["id"])
-            assert (only["kind"], only["status"], only["task"]) == ("training", "open", "Say what is new.")
+            (only,) = (await bench.atom.http.get("/api/training")).json()["items"]
+            assert firing["training_id"] == only["id"]
+            assert (only["status"], only["origin"], only["task"]) == ("proposed", "schedule", "Say what is new.")
+            assert await proposals(bench) == []
         assert await bench.rows("SELECT count(*) FROM agent_execution") == [(0,)]
 
 

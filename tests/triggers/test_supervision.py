@@ -8,6 +8,7 @@ from atom.governance.models import Maturity
 from atom.llm.ports import ChatRequest, Role
 from atom.llm.testing import call
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
+from tests.support.databases import rows
 from tests.support.gated import Gate, GatedModel, Part
 from tests.support.polling import eventually
 
@@ -47,6 +48,8 @@ async def test_a_correction_reaches_the_model_at_its_next_turn_and_stays(databas
         assert [model.notes(number) for number in range(3)] == [[], both, both]
         events = (await atom.http.get(f"/api/runs/{run['id']}/events")).text
         assert events.count('"run.corrected"') == 2
+        kinds = await rows(atom.atom.parts.base.sessions, "SELECT kind, data ->> 'step' FROM evidence")
+        assert ("intervention", "correct") in kinds
         ended = await correct(atom, run["id"], "Too late.")
         assert (ended.status_code, ended.json()["code"]) == (409, "run_ended")
 
@@ -101,6 +104,8 @@ async def test_a_person_takes_a_paused_run_over(database: Any, home: Any) -> Non
         await atom.settled(run["id"], "paused")
         done = (await atom.http.post(url, json={"answer": "42, by hand"})).json()
         assert (done["status"], done["answer"]) == ("completed", "42, by hand")
+        kinds = await rows(atom.atom.parts.base.sessions, "SELECT kind, data ->> 'step' FROM evidence")
+        assert ("intervention", "take_over") in kinds
         assert (await atom.http.post(url, json={"answer": "again"})).status_code == 409
         agent = (await atom.http.post("/api/tokens", json={"name": "bot", "role": "agent"})).json()["token"]
         refused = await atom.http.post(url, json={"answer": "x"}, headers={"Authorization": f"Bearer {agent}"})

@@ -192,8 +192,8 @@ def proposals(
     if as_json:
         out.json(page.plain())
         return
-    columns = ("id", "kind", "agent", "status", "from", "expires", "task")
-    rows = ((p.id, p.kind, p.agent, p.status, p.origin, moment(p.expires_at), p.task) for p in page.items)
+    columns = ("id", "agent", "status", "from", "expires", "task")
+    rows = ((p.id, p.agent, p.status, p.origin, moment(p.expires_at), p.task) for p in page.items)
     out.table(columns, rows)
     if page.next:
         out.note(f"More: --after {page.next}")
@@ -201,7 +201,7 @@ def proposals(
 
 @app.command(epilog=example("atom triggers approve 0199f1c2-..."))
 def approve(proposal_id: ProposalArgument, *, note: Note = None, as_json: Json = False) -> None:
-    """Let a proposed run start, or take on a proposed training."""
+    """Let a proposed run start."""
     with connect() as atom:
         done = atom.call(atom.client.triggers.decide(proposal_id, approve=True, note=note))
     _print_proposal(Output.open(as_json), done)
@@ -235,7 +235,7 @@ def _state(trigger: Trigger) -> str:
 
 def _firing(firing: Firing) -> tuple[object, ...]:
     said = f"{firing.outcome} ({firing.reason})" if firing.reason else firing.outcome
-    return moment(firing.at), said, firing.run_id or "-", firing.proposal_id or "-", firing.key
+    return moment(firing.at), said, firing.run_id or "-", firing.proposal_id or firing.training_id or "-", firing.key
 
 
 def _print_trigger(out: Output, trigger: Trigger) -> None:

@@ -38,6 +38,7 @@ class Firing(Wire):
     reason: str | None = None
     run_id: str | None = None
     proposal_id: str | None = None
+    training_id: str | None = None
     task: str = ""
     fired_by: str = ""
     at: At | None = None
@@ -46,7 +47,6 @@ class Firing(Wire):
 
 class Proposal(Wire):
     id: str
-    kind: str
     agent: str
     trigger_id: str | None = None
     origin: str = ""
@@ -92,10 +92,8 @@ class Triggers:
         query = {"limit": limit, "after": after}
         return await self.transport.ask(Page[Firing], "GET", f"{_trigger(trigger)}/firings", query=query)
 
-    async def proposals(
-        self, limit: int, *, status: str | None = None, kind: str | None = None, after: str | None = None
-    ) -> Page[Proposal]:
-        query = {"limit": limit, "after": after, "status": status, "kind": kind}
+    async def proposals(self, limit: int, *, status: str | None = None, after: str | None = None) -> Page[Proposal]:
+        query = {"limit": limit, "after": after, "status": status}
         return await self.transport.ask(Page[Proposal], "GET", "/api/proposals", query=query)
 
     async def proposal(self, proposal_id: str) -> Proposal:

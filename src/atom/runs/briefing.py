@@ -8,13 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.agents.models import AgentVersion
 from atom.agents.service import AgentService
-from atom.governance.models import Label
 from atom.governance.taint import Reading
 from atom.governance.taint_speaker import TaintSpeaker
 from atom.runs import store
 from atom.runs.journal import MAX_STEPS, read
 from atom.runs.models import Run
 from atom.runs.options import from_json
+from atom.runs.provenance import from_columns
 from atom.runs.reading import reading_of
 from atom.runs.transcript import Brief, exchanges
 
@@ -30,8 +30,8 @@ async def brief_of(session: AsyncSession, run: Run, version: AgentVersion, above
         task=run.task,
         files=tuple(run.files),
         options=from_json(run.options),
-        origin=frozenset(Label(label) for label in run.origin_labels),
-        vouching=tuple(await store.clean_tasks(session, above)),
+        origin=from_columns(run.origin_labels, run.origin_said),
+        vouching=tuple(await store.said_tasks(session, above)),
     )
 
 

@@ -113,6 +113,8 @@ class RunControl:
         await self.outbox.emit(
             session, EventType.RUN_CORRECTED, actor=by.actor, agent_id=run.agent_id, run_id=id_, data=data
         )
+        if in_progress(state, begun=run.started_at is not None):
+            await self._stepped_in(session, run, by, Stepping.CORRECT)
 
     async def take_over(self, session: AsyncSession, by: Principal, id_: UUID, answer: str) -> None:
         """A person ends the run with their own answer. Raises RunAtWorkError while a worker has it, RunEndedError."""
@@ -122,6 +124,7 @@ class RunControl:
         await self.family.cancel_descendants(session, id_, by=by.actor)
         await store.put(session, id_, after, {"answer": said})
         await self.family.ended(session, run, RunStatus.COMPLETED, by=by.actor)
+        await self._stepped_in(session, run, by, Stepping.TAKE_OVER)
         data = {"answer": said, "sources": [], "taken_over_by": by.actor}
         await self.outbox.emit(
             session, EventType.RUN_COMPLETED, actor=by.actor, agent_id=run.agent_id, run_id=id_, data=data

@@ -132,6 +132,8 @@ class AgentLoop:
         heard = await self.journal.take_notes(turn)
         if heard:
             self._notes[turn] = (*self._notes.get(turn, ()), *heard)
+            for note in heard:
+                self._reading.user_said(note)
         return bool(heard)
 
     async def _ask(self, turn: int) -> None:

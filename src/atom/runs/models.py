@@ -81,7 +81,7 @@ class Run(Leased, Base):
     """A task given to an agent. The lease columns say which worker may write to it: see `durable/lease.py`.
 
     `retry_of` is the first run of a line of retries. `parent_id` and `parent_step`: the call of another run that
-    started this one. `labels`: of what it has read up to now, `origin_labels`: of whatever wrote its task.
+    started this one. `labels`: of what it has read up to now. `origin_labels`, `origin_said`: see `Provenance`.
     """
 
     __tablename__ = "agent_execution"
@@ -128,6 +128,7 @@ class Run(Leased, Base):
     options: Mapped[dict[str, Any] | None]
     labels: Mapped[list[Any]]
     origin_labels: Mapped[list[Any]]
+    origin_said: Mapped[str | None]
 
 
 class AgentTurn(Base):

@@ -1,7 +1,7 @@
 """What a run has read, from its brief and its journal: a new owner, and a replay, come to the same. Pure."""
 
 from atom.governance.models import Label
-from atom.governance.taint import TAINTING, Read, Reading
+from atom.governance.taint import Read, Reading
 from atom.llm.ports import Role
 from atom.runs.options import TOOL_RESULT
 from atom.runs.records import ToolRecord
@@ -11,20 +11,20 @@ UNKNOWN = frozenset({Label.UNTRUSTED})  # of results that the release before has
 
 
 def reading_of(brief: Brief, recorded: Recorded) -> Reading:
-    """`brief.origin` are labels of whatever wrote the task: with any of them, its words are nobody's."""
-    reading = Reading(labels=brief.origin & TAINTING)
+    """Words of a person: the instructions, what `brief.origin` says of the task, and corrections of the run."""
+    reading = Reading()
     reading.user_said(brief.instructions)
     reading.user_said(brief.options.instructions)
     for words in brief.vouching:
         reading.user_said(words)
-    if reading.tainted:
-        reading.read(Read("the task that another agent wrote", brief.task, brief.origin))
-    else:
-        reading.user_said(with_files(brief.task, brief.files))
+    brief.origin.heard(reading, with_files(brief.task, brief.files), what="the task, which came from elsewhere")
     _earlier(reading, brief)
     for (turn, index), record in sorted(recorded.results.items()):
         call = recorded.replies[turn].tool_calls[index]
         take(reading, call.name, turn, record)
+    for notes in recorded.notes.values():
+        for note in notes:
+            reading.user_said(note)
     return reading
 
 
@@ -35,7 +35,7 @@ def take(reading: Reading, tool: str, turn: int, record: ToolRecord) -> None:
 
 def _earlier(reading: Reading, brief: Brief) -> None:
     for exchange in fitting(brief.history):
-        reading.user_said(exchange.task)
+        exchange.origin.heard(reading, exchange.task, what="an earlier task, which came from elsewhere")
         reading.read(Read("an earlier answer", exchange.answer, exchange.labels or frozenset({Label.TRUSTED})))
     for message in brief.options.context:
         if message.role is Role.USER and not message.content.startswith(TOOL_RESULT):

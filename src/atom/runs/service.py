@@ -31,6 +31,7 @@ from atom.runs.errors import (
 from atom.runs.models import Conversation, Priority, Run, RunStatus, Step
 from atom.runs.options import NOTHING_ASKED, RunOptions
 from atom.runs.ports import Workspaces
+from atom.runs.provenance import OWN_WORDS, Provenance, from_columns
 from atom.settings import RunSettings
 
 EVENT_TASK = 2000
@@ -51,6 +52,7 @@ class Order:
     priority: Priority = Priority.NORMAL
     no_cache: bool = False
     options: RunOptions = NOTHING_ASKED
+    origin: Provenance = OWN_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class RunService:
             priority=Priority.of(old.priority),
             no_cache=old.no_cache,
             options=options.from_json(old.options),
+            origin=from_columns(old.origin_labels, old.origin_said),
         )
         await self._check(agent, order)
         accepted = Accepted(agent, order, old.conversation_id, retry_of=old.retry_of or old.id)
@@ -135,6 +138,8 @@ class RunService:
             "retry_of": accepted.retry_of,
             "no_cache": order.no_cache,
             "options": options.to_json(order.options),
+            "labels": sorted(order.origin.labels),
+            **order.origin.columns(),
         }
         await store.add_run(session, values)
         if idempotency_key is not None:

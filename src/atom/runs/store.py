@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Table, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import Table, bindparam, case, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -126,7 +126,7 @@ async def conversation(session: AsyncSession, id_: UUID) -> Conversation | None:
 
 async def add_run(session: AsyncSession, values: dict[str, Any]) -> None:
     defaults = {"status": RunStatus.QUEUED.value, "sources": [], "model_calls": 0, "tool_calls": 0, "worked_ms": 0}
-    defaults |= {"no_cache": False, "labels": [], "origin_labels": []}
+    defaults |= {"no_cache": False, "labels": [], "origin_labels": [], "origin_said": None}
     lease = {"lease_epoch": 0, "wake_seq": 0, "crashes": 0, "priority": Priority.NORMAL.rank}
     await session.execute(insert(Run).values(created_at=func.now(), **(defaults | lease | values)))
 
@@ -352,12 +352,13 @@ async def file_labels(session: AsyncSession, agent_id: UUID, paths: Sequence[str
     return sorted({label for labels in (await session.scalars(query)).all() for label in labels})
 
 
-async def clean_tasks(session: AsyncSession, ids: Sequence[UUID]) -> Sequence[str]:
-    """Tasks of those runs whose task no tainted run wrote."""
+async def said_tasks(session: AsyncSession, ids: Sequence[UUID]) -> Sequence[str]:
+    """What people said in the tasks of these runs."""
     if not ids:
         return []
-    query = select(Run.task).where(Run.id.in_(ids), Run.origin_labels == [])
-    return (await session.scalars(query.order_by(Run.id).limit(MAX_FAMILY))).all()
+    own = case((Run.origin_labels == [], Run.task), else_=Run.origin_said)
+    query = select(own).where(Run.id.in_(ids), own.is_not(None)).order_by(Run.id).limit(MAX_FAMILY)
+    return [said for said in (await session.scalars(query)).all() if said is not None]
 
 
 async def tell_workers(session: AsyncSession, channel: str, payload: str) -> None:

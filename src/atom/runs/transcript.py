@@ -9,6 +9,7 @@ from atom.kit.text import canonical_json
 from atom.llm.ports import Message, Role
 from atom.runs.models import Run
 from atom.runs.options import NOTHING_ASKED, RunOptions
+from atom.runs.provenance import OWN_WORDS, Provenance, from_columns
 from atom.runs.records import ReplyRecord, ToolRecord
 
 HISTORY_CHARS = 60_000
@@ -34,6 +35,7 @@ class Exchange:
     task: str
     answer: str
     labels: frozenset[Label] = frozenset()
+    origin: Provenance = OWN_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ NOTHING_RECORDED = Recorded({}, {})
 class Brief:
     """What a run starts from: the agent's instructions, earlier exchanges, the task with its files.
 
-    `origin`: labels of whatever wrote the task. `vouching`: what people said to the runs that this one works for.
+    `origin`: whose words the task is. `vouching`: what people said to the runs that this one works for.
     """
 
     instructions: str
@@ -60,7 +62,7 @@ class Brief:
     task: str
     files: Sequence[str] = ()
     options: RunOptions = NOTHING_ASKED
-    origin: frozenset[Label] = frozenset()
+    origin: Provenance = OWN_WORDS
     vouching: Sequence[str] = ()
 
 
@@ -115,7 +117,9 @@ def exchanges(run: Run, earlier: Sequence[Run]) -> list[Exchange]:
         line = one.retry_of or one.id
         if one.answer is not None and line != run.retry_of:
             lines.pop(line, None)
-            lines[line] = Exchange(one.task, one.answer, frozenset(Label(label) for label in one.labels))
+            labels = frozenset(Label(label) for label in one.labels)
+            origin = from_columns(one.origin_labels, one.origin_said)
+            lines[line] = Exchange(one.task, one.answer, labels, origin)
     return list(lines.values())
 
 

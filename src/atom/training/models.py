@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from atom.infra.db import Base
+from atom.runs.provenance import OWN_WORDS, Provenance
 
 
 class TrainingStatus(StrEnum):
@@ -23,11 +25,13 @@ class Origin:
     """Where a task comes from. `kind`: manual, or the trigger that an agent was too immature for.
 
     `by`: the actor. `ref` names the one thing that proposed it, such as a firing of a schedule: it proposes once.
+    `words`: whose the task is.
     """
 
     kind: str
     by: str
     ref: str | None = None
+    words: Provenance = OWN_WORDS
 
 
 class TrainingSession(Base):
@@ -38,6 +42,8 @@ class TrainingSession(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     agent_id: Mapped[UUID] = mapped_column(ForeignKey("agent.id"))
     task: Mapped[str]
+    origin_labels: Mapped[list[Any]]
+    origin_said: Mapped[str | None]
     origin: Mapped[str]
     origin_ref: Mapped[str | None]
     proposed_by: Mapped[str]

@@ -14,6 +14,7 @@ from atom.governance.evidence.kinds import Stepping
 from atom.identity.models import Principal
 from atom.kit.text import clean, shorten
 from atom.runs.models import Run, RunStatus
+from atom.runs.provenance import from_columns
 from atom.runs.rating import Rating, RatingService, of_run
 from atom.runs.service import Order, RunService
 from atom.training import store
@@ -47,18 +48,26 @@ class TrainingService:
         most = self.runs.settings.max_task_chars
         if len(said) > most:
             raise TrainingInvalidError(f"task: {len(said)} characters; at most {most}.", field="task")
-        values = {"agent_id": agent.id, "task": said, "origin": origin.kind, "origin_ref": origin.ref}
-        id_ = await store.add(session, {**values, "proposed_by": origin.by})
-        if id_ is None:
-            known = await store.twin(session, agent.id, said, origin.ref)
-            if known is None:  # it was opened or dismissed at this very moment
-                raise TrainingStateError("This proposal is being decided just now.", hint="Try again.")
-            return known
+        fresh, id_ = await self._proposed(session, agent, said, origin)
+        if not fresh:
+            return id_
         data = {"task": shorten(said, EVENT_TASK), "origin": origin.kind}
         await self._tell(session, id_, agent.id, TrainingStatus.PROPOSED, by=origin.by, **data)
         for old in await store.beyond(session, agent.id, keep=self.max_proposed):
             await self._close(session, await self._locked(session, old), TrainingStatus.DISMISSED, SYSTEM, CROWDED_OUT)
         return id_
+
+    async def _proposed(self, session: AsyncSession, agent: Agent, said: str, origin: Origin) -> tuple[bool, UUID]:
+        values = {"agent_id": agent.id, "task": said, "origin": origin.kind, "origin_ref": origin.ref}
+        values |= {"proposed_by": origin.by, **origin.words.columns()}
+        for _ in range(3):  # the twin may be opened or dismissed between the two looks
+            id_ = await store.add(session, values)
+            if id_ is not None:
+                return True, id_
+            known = await store.twin(session, agent.id, said, origin.ref)
+            if known is not None:
+                return False, known
+        raise TrainingStateError("This proposal is being decided just now.", hint="Try again.")
 
     async def get(self, session: AsyncSession, id_: UUID) -> tuple[TrainingSession, str]:
         """The session and its agent's name."""
@@ -95,7 +104,12 @@ class TrainingService:
                 raise TrainingStateError(f"It is open: its run {run.id} is {run.status}.", hint="Work on that run.")
         elif found.status != TrainingStatus.PROPOSED:
             raise TrainingStateError(f"The session is {found.status}.", hint="Propose the task anew.")
-        run_id = await self.runs.start(session, by, str(found.agent_id), Order(found.task))
+        run_id = await self.runs.start(
+            session,
+            by,
+            str(found.agent_id),
+            Order(found.task, origin=from_columns(found.origin_labels, found.origin_said)),
+        )
         await self._opened(session, found, by, run_id)
         return run_id
 

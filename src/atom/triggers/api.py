@@ -84,6 +84,7 @@ class FiringOut(BaseModel):
     reason: str | None
     run_id: UUID | None
     proposal_id: UUID | None
+    training_id: UUID | None
     task: str
     fired_by: str
     at: datetime
@@ -224,6 +225,7 @@ def _firing(firing: TriggerFiring) -> FiringOut:
         reason=firing.reason,
         run_id=firing.run_id,
         proposal_id=firing.proposal_id,
+        training_id=firing.training_id,
         task=firing.task,
         fired_by=firing.fired_by,
         at=firing.at,

@@ -19,16 +19,18 @@ from atom.agents.service import AgentService
 from atom.errors import AtomError, UnavailableError
 from atom.events.models import EventType
 from atom.events.service import Outbox
-from atom.governance.decide import Trigger
-from atom.governance.models import Maturity
+from atom.governance.models import Label, Maturity
 from atom.identity.models import Principal, Role
 from atom.kit.ids import new_id
 from atom.kit.text import shorten
+from atom.runs.provenance import OWN_WORDS, Provenance, from_columns
 from atom.runs.service import Order, RunService
+from atom.training import models as training
+from atom.training.service import TrainingService
 from atom.triggers import store
 from atom.triggers.maturity import Way, way
-from atom.triggers.models import AgentTrigger, Outcome, ProposalKind, TriggerFiring, TriggerKind
-from atom.triggers.ports import Origin, Presence, TrainingPort
+from atom.triggers.models import AgentTrigger, Outcome, TriggerFiring, TriggerKind
+from atom.triggers.ports import Origin, Presence
 from atom.triggers.proposals import ProposalService
 from atom.triggers.task import fill
 
@@ -40,11 +42,13 @@ log = structlog.get_logger(service="triggers")
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """Why a trigger fires. `key` names this very reason, for ever; `data` came from outside; `chain`: see models."""
+    """Why a trigger fires. `key` names this very reason, for ever; `data` came from outside, with `labels`;
+    `chain`: see models."""
 
     key: str
     at: datetime
     data: str | None = None
+    labels: frozenset[Label] = frozenset({Label.UNTRUSTED})
     chain: tuple[UUID, ...] = ()
 
 
@@ -53,7 +57,7 @@ class Firings:
     runs: RunService
     agents: AgentService
     proposals: ProposalService
-    training: TrainingPort
+    training: TrainingService
     presence: Presence
     outbox: Outbox
     queue_seconds: float = QUEUE_SECONDS
@@ -75,7 +79,7 @@ class Firings:
         fresh, firing = await self._begin(session, trigger, occasion, by=by.actor)
         if not fresh:
             return firing
-        run_id = await self.runs.start(session, by, str(trigger.agent_id), Order(firing.task))
+        run_id = await self.runs.start(session, by, str(trigger.agent_id), Order(firing.task, origin=_words(firing)))
         return await self._settle(session, trigger, firing, Outcome.RUN, run_id=run_id)
 
     async def block(
@@ -106,8 +110,12 @@ class Firings:
         id_ = new_id()
         task = fill(trigger.task, trigger=trigger.name, at=occasion.at, data=occasion.data, firing_id=id_)
         chain = [*occasion.chain, trigger.id]
+        words = OWN_WORDS
+        if occasion.data is not None:
+            said = fill(trigger.task, trigger=trigger.name, at=occasion.at, data=None, firing_id=id_)
+            words = Provenance(occasion.labels, said)
         values = {"id": id_, "trigger_id": trigger.id, "key": occasion.key, "task": task, "chain": chain}
-        if await store.begin(session, {**values, "fired_by": by}):
+        if await store.begin(session, {**values, "fired_by": by, **words.columns()}):
             return True, await store.firing(session, id_)
         known = await store.firing_of(session, trigger.id, occasion.key)
         assert known is not None
@@ -131,12 +139,12 @@ class Firings:
             case Way.PROPOSE:
                 return await self._propose(session, trigger, firing)
             case Way.TRAIN:
-                return await self._train(session, trigger, firing)
+                return await self._train(session, trigger, firing, agent)
             case Way.REFUSE:
                 return await self._settle(session, trigger, firing, Outcome.BLOCKED, reason="agent_not_active")
 
     async def _run(self, session: AsyncSession, trigger: AgentTrigger, firing: TriggerFiring) -> TriggerFiring:
-        order = Order(firing.task, trigger=TriggerKind(trigger.kind).origin)
+        order = Order(firing.task, trigger=TriggerKind(trigger.kind).origin, origin=_words(firing))
         try:
             async with session.begin_nested():
                 run_id = await self.runs.start(session, maker(trigger), str(trigger.agent_id), order)
@@ -156,22 +164,29 @@ class Firings:
         return await self._settle(session, trigger, firing, Outcome.QUEUED, reason="no_operator", expires_at=expires)
 
     async def _propose(self, session: AsyncSession, trigger: AgentTrigger, firing: TriggerFiring) -> TriggerFiring:
-        count, newest = await store.open_proposals(session, trigger.id, ProposalKind.RUN)
+        count, newest = await store.open_proposals(session, trigger.id)
         if count >= self._room(trigger):
             return await self._settle(
                 session, trigger, firing, Outcome.BLOCKED, reason="already_proposed", proposal_id=newest
             )
-        opened = await self.proposals.open(
-            session, ProposalKind.RUN, trigger.agent_id, firing.task, _origin(trigger, firing)
-        )
+        origin = Origin(TriggerKind(trigger.kind).origin.value, trigger.id, firing.id)
+        opened = await self.proposals.open(session, trigger.agent_id, firing.task, origin)
         return await self._settle(session, trigger, firing, Outcome.PROPOSAL, proposal_id=opened)
 
-    async def _train(self, session: AsyncSession, trigger: AgentTrigger, firing: TriggerFiring) -> TriggerFiring:
-        count, known = await store.open_proposals(session, trigger.id, ProposalKind.TRAINING)
-        if count < self._room(trigger):
-            known = await self.training.propose(session, trigger.agent_id, firing.task, _origin(trigger, firing))
+    async def _train(
+        self, session: AsyncSession, trigger: AgentTrigger, firing: TriggerFiring, agent: Agent
+    ) -> TriggerFiring:
+        kind = TriggerKind(trigger.kind).origin.value
+        origin = training.Origin(kind, firing.fired_by, f"firing:{firing.id}", _words(firing))
+        try:
+            async with session.begin_nested():
+                known = await self.training.propose(session, agent, firing.task, origin)
+        except UnavailableError:
+            raise
+        except AtomError as error:
+            return await self._settle(session, trigger, firing, Outcome.BLOCKED, reason=error.code)
         return await self._settle(
-            session, trigger, firing, Outcome.BLOCKED, reason="agent_is_student", proposal_id=known
+            session, trigger, firing, Outcome.BLOCKED, reason="agent_is_student", training_id=known
         )
 
     def _room(self, trigger: AgentTrigger) -> int:
@@ -192,7 +207,7 @@ class Firings:
         last = {"last_at": func.now(), **({"last_run_id": run_id} if run_id else {})}
         await store.change(session, trigger.id, last)
         said = {"trigger": trigger.name, "trigger_id": str(trigger.id), "outcome": outcome.value}
-        said |= {name: str(values[name]) for name in ("reason", "proposal_id") if values.get(name)}
+        said |= {name: str(values[name]) for name in ("reason", "proposal_id", "training_id") if values.get(name)}
         data = {**said, "firing_id": str(firing.id), "task": shorten(firing.task, EVENT_TASK)}
         await self.outbox.emit(
             session, EventType.TRIGGER_FIRED, actor=firing.fired_by, agent_id=trigger.agent_id, run_id=run_id, data=data
@@ -211,5 +226,5 @@ def in_chain(trigger_id: UUID, chains: Sequence[Sequence[UUID]]) -> bool:
     return any(trigger_id in chain for chain in chains)
 
 
-def _origin(trigger: AgentTrigger, firing: TriggerFiring) -> Origin:
-    return Origin(Trigger(trigger.kind).value, trigger.id, firing.id)
+def _words(firing: TriggerFiring) -> Provenance:
+    return from_columns(firing.origin_labels, firing.origin_said)

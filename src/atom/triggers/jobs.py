@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from atom.errors import AtomError, UnavailableError
 from atom.events.models import Event
 from atom.events.service import EventReader
+from atom.governance.models import Label
 from atom.kit.text import canonical_json
 from atom.triggers import schedule, store
 from atom.triggers.definition import Listening, listening
@@ -91,7 +92,9 @@ class TriggerSweep:
             log.info("trigger.own_echo_ignored", trigger_id=str(trigger.id), seq=event.seq)
             return
         chain = longest(chains)
-        occasion = Occasion(f"event:{event.id}", event.at, canonical_json(_data(event)), chain)
+        occasion = Occasion(
+            f"event:{event.id}", event.at, canonical_json(_data(event)), await _labels(session, event), chain
+        )
         if len(chain) >= MAX_DEPTH:
             await self.firings.block(session, trigger, occasion, "too_deep")
             return
@@ -104,6 +107,12 @@ class TriggerSweep:
 
 def longest(chains: Sequence[Sequence[UUID]]) -> tuple[UUID, ...]:
     return max((tuple(chain) for chain in chains), key=len, default=())
+
+
+async def _labels(session: AsyncSession, event: Event) -> frozenset[Label]:
+    """What a run has read may stand in its events; of what no run said nobody knows whose words it carries."""
+    known = await store.labels(session, event.run_id) if event.run_id else None
+    return frozenset({Label.UNTRUSTED}) if known is None else known
 
 
 def _data(event: Event) -> dict[str, Any]:

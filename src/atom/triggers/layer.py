@@ -10,11 +10,11 @@ from atom.infra.db import Sessions
 from atom.kit.clock import Clock
 from atom.llm.vault.service import Vault
 from atom.runs.service import RunService
+from atom.training.service import TrainingService
 from atom.triggers.firing import Firings
 from atom.triggers.jobs import TriggerSweep
-from atom.triggers.ports import TrainingPort
 from atom.triggers.presence import OperatorWatch
-from atom.triggers.proposals import ProposalService, ProposedTraining
+from atom.triggers.proposals import ProposalService
 from atom.triggers.rotation import VaultSecrets
 from atom.triggers.service import TriggerService
 from atom.triggers.webhooks import WebhookService
@@ -42,18 +42,18 @@ class Base:
     clock: Clock
     agents: AgentService
     runs: RunService
+    training: TrainingService
     vault: Vault
 
 
-def build_triggers(base: Base, training: TrainingPort | None = None) -> TriggerLayer:
-    """`training`: what makes training sessions; none: tasks to train with are kept as proposals."""
+def build_triggers(base: Base) -> TriggerLayer:
     proposals = ProposalService(base.runs, base.outbox)
     watch = OperatorWatch(base.sessions)
     firings = Firings(
         runs=base.runs,
         agents=base.agents,
         proposals=proposals,
-        training=training or ProposedTraining(proposals),
+        training=base.training,
         presence=watch,
         outbox=base.outbox,
     )

@@ -34,11 +34,6 @@ class Outcome(StrEnum):
     EXPIRED = "expired"
 
 
-class ProposalKind(StrEnum):
-    TRAINING = "training"
-    RUN = "run"
-
-
 class ProposalStatus(StrEnum):
     """`dismissed`: what it was for is gone."""
 
@@ -80,7 +75,8 @@ class AgentTrigger(Base):
 
 
 class TriggerFiring(Base):
-    """One reason to fire and what it led to, in one transaction. `chain`: the triggers behind it."""
+    """One reason to fire and what it led to, in one transaction. `chain`: the triggers behind it. `proposal_id`: of a
+    proposal, `training_id`: of a training session. `origin_labels`, `origin_said`: see `Provenance`."""
 
     __tablename__ = "trigger_firing"
 
@@ -91,7 +87,10 @@ class TriggerFiring(Base):
     reason: Mapped[str | None]
     run_id: Mapped[UUID | None] = mapped_column(ForeignKey("agent_execution.id"))
     proposal_id: Mapped[UUID | None]
+    training_id: Mapped[UUID | None]
     task: Mapped[str]
+    origin_labels: Mapped[list[Any]]
+    origin_said: Mapped[str | None]
     chain: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))
     fired_by: Mapped[str]
     at: Mapped[datetime]
@@ -100,12 +99,11 @@ class TriggerFiring(Base):
 
 
 class Proposal(Base):
-    """A task that an agent may not begin by itself: a person approves it, or trains the agent with it."""
+    """A task that an agent may not begin by itself: it starts when a person approves."""
 
     __tablename__ = "proposal"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    kind: Mapped[str]
     agent_id: Mapped[UUID] = mapped_column(ForeignKey("agent.id"))
     trigger_id: Mapped[UUID | None] = mapped_column(ForeignKey("trigger.id"))
     firing_id: Mapped[UUID | None] = mapped_column(ForeignKey("trigger_firing.id"))

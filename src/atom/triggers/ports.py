@@ -17,14 +17,6 @@ class Origin:
     firing_id: UUID | None = None
 
 
-class TrainingPort(Protocol):
-    """A student may not begin a task by itself: the task becomes one to train it with."""
-
-    async def propose(self, session: AsyncSession, agent_id: UUID, task: str, origin: Origin) -> UUID:
-        """In the caller's transaction. Returns the id of what a person finds it under."""
-        ...
-
-
 class Presence(Protocol):
     """Whether an operator is there who could step in."""
 

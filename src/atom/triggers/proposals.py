@@ -13,14 +13,14 @@ from atom.events.service import Outbox
 from atom.governance.decide import Trigger
 from atom.identity.models import Principal
 from atom.kit.text import clean, shorten
+from atom.runs.provenance import OWN_WORDS, Provenance, from_columns
 from atom.runs.service import Order, RunService
 from atom.triggers import store
 from atom.triggers.errors import ProposalNotFoundError, ProposalSettledError
-from atom.triggers.models import Proposal, ProposalKind, ProposalStatus
+from atom.triggers.models import Proposal, ProposalStatus
 from atom.triggers.ports import Origin
 
-RUN_SECONDS = 7 * 86_400.0
-TRAINING_SECONDS = 30 * 86_400.0
+SECONDS = 7 * 86_400.0
 MAX_NOTE = 2000
 EVENT_TASK = 2000
 AT_ONCE = 200
@@ -31,12 +31,11 @@ class ProposalService:
     runs: RunService
     outbox: Outbox
 
-    async def open(self, session: AsyncSession, kind: ProposalKind, agent_id: UUID, task: str, origin: Origin) -> UUID:
-        seconds = RUN_SECONDS if kind is ProposalKind.RUN else TRAINING_SECONDS
+    async def open(self, session: AsyncSession, agent_id: UUID, task: str, origin: Origin) -> UUID:
         came = {"origin": origin.kind, "trigger_id": origin.trigger_id, "firing_id": origin.firing_id}
-        what = {"kind": kind.value, "agent_id": agent_id, "task": task, "expires_at": store.ahead(seconds)}
+        what = {"agent_id": agent_id, "task": task, "expires_at": store.ahead(SECONDS)}
         id_ = await store.add_proposal(session, {**came, **what})
-        data = {"proposal_id": str(id_), "kind": kind.value, "origin": origin.kind, "task": shorten(task, EVENT_TASK)}
+        data = {"proposal_id": str(id_), "origin": origin.kind, "task": shorten(task, EVENT_TASK)}
         await self.outbox.emit(
             session, EventType.PROPOSAL_OPENED, actor=f"trigger:{origin.kind}", agent_id=agent_id, data=data
         )
@@ -54,13 +53,10 @@ class ProposalService:
         session: AsyncSession,
         *,
         status: ProposalStatus | None,
-        kind: ProposalKind | None,
         before: UUID | None,
         limit: int,
     ) -> Sequence[tuple[Proposal, str]]:
-        return await store.proposals(
-            session, status=status and status.value, kind=kind and kind.value, before=before, limit=limit
-        )
+        return await store.proposals(session, status=status and status.value, before=before, limit=limit)
 
     async def decide(
         self, session: AsyncSession, by: Principal, id_: UUID, *, approve: bool, note: str | None
@@ -75,8 +71,9 @@ class ProposalService:
             status = "expired" if proposal.status == ProposalStatus.OPEN else proposal.status
             raise ProposalSettledError(f"Proposal {id_} is {status} already.", hint="`atom triggers proposals` lists.")
         run_id = None
-        if approve and proposal.kind == ProposalKind.RUN:
-            order = Order(proposal.task, trigger=Trigger(proposal.origin))
+        if approve:
+            words = await self._words(session, proposal)
+            order = Order(proposal.task, trigger=Trigger(proposal.origin), origin=words)
             run_id = await self.runs.start(session, by, str(proposal.agent_id), order)
             if proposal.firing_id is not None:
                 await store.settle(session, proposal.firing_id, {"run_id": run_id})
@@ -87,6 +84,13 @@ class ProposalService:
         await store.decide_proposal(session, id_, {**said, "run_id": run_id})
         await self._tell(session, proposal, status, by=by.actor, run_id=run_id)
         return await self.get(session, id_)
+
+    async def _words(self, session: AsyncSession, proposal: Proposal) -> Provenance:
+        """Who approves a task does not vouch for what came into it from elsewhere."""
+        if proposal.firing_id is None:
+            return OWN_WORDS
+        firing = await store.firing(session, proposal.firing_id)
+        return from_columns(firing.origin_labels, firing.origin_said)
 
     async def expire_due(self, session: AsyncSession) -> None:
         """For the sweep."""
@@ -109,17 +113,7 @@ class ProposalService:
         by: str,
         run_id: UUID | None = None,
     ) -> None:
-        data = {"proposal_id": str(proposal.id), "kind": proposal.kind, "status": status.value}
+        data = {"proposal_id": str(proposal.id), "status": status.value}
         await self.outbox.emit(
             session, EventType.PROPOSAL_DECIDED, actor=by, agent_id=proposal.agent_id, run_id=run_id, data=data
         )
-
-
-@dataclass(frozen=True, slots=True)
-class ProposedTraining:
-    """`TrainingPort` where nothing else trains: the task is kept as a proposal."""
-
-    proposals: ProposalService
-
-    async def propose(self, session: AsyncSession, agent_id: UUID, task: str, origin: Origin) -> UUID:
-        return await self.proposals.open(session, ProposalKind.TRAINING, agent_id, task, origin)

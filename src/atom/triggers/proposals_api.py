@@ -11,14 +11,13 @@ from atom.identity.guard import Guard, GuardedRoute
 from atom.identity.models import Permission, Principal
 from atom.infra.db import Sessions, unit_of_work
 from atom.kit.pages import MAX_LIMIT, parse_cursor, to_page
-from atom.triggers.models import Proposal, ProposalKind, ProposalStatus
+from atom.triggers.models import Proposal, ProposalStatus
 from atom.triggers.presence import OperatorWatch
 from atom.triggers.proposals import MAX_NOTE, ProposalService
 
 
 class ProposalOut(BaseModel):
     id: UUID
-    kind: ProposalKind = Field(description="run: it starts when approved. training: the agent is trained with it.")
     agent: str
     agent_id: UUID
     trigger_id: UUID | None
@@ -54,12 +53,11 @@ def routes(proposals: ProposalService, watch: OperatorWatch, sessions: Sessions,
         limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
         after: str | None = None,
         status: ProposalStatus | None = None,
-        kind: ProposalKind | None = None,
     ) -> ProposalPage:
         cursor = parse_cursor(after)
         await watch.seen(by)
         async with unit_of_work(sessions) as session:
-            rows = await proposals.page(session, status=status, kind=kind, before=cursor, limit=limit + 1)
+            rows = await proposals.page(session, status=status, before=cursor, limit=limit + 1)
         page = to_page(rows, limit, lambda row: row[0].id)
         return ProposalPage(items=[_out(*row) for row in page.items], next=page.next)
 
@@ -86,7 +84,6 @@ def routes(proposals: ProposalService, watch: OperatorWatch, sessions: Sessions,
 def _out(proposal: Proposal, agent: str) -> ProposalOut:
     return ProposalOut(
         id=proposal.id,
-        kind=ProposalKind(proposal.kind),
         agent=agent,
         agent_id=proposal.agent_id,
         trigger_id=proposal.trigger_id,

@@ -10,14 +10,14 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.agents.models import Agent, AgentStatus
-from atom.governance.models import Maturity
+from atom.governance.models import Label, Maturity
 from atom.kit.ids import new_id
+from atom.runs.models import Run
 from atom.triggers.models import (
     AgentTrigger,
     OperatorPresence,
     Outcome,
     Proposal,
-    ProposalKind,
     ProposalStatus,
     TriggerFiring,
 )
@@ -169,6 +169,12 @@ async def chains(session: AsyncSession, run_id: UUID) -> Sequence[Sequence[UUID]
     return [row[0] for row in (await session.execute(CHAINS, {"run_id": run_id})).all()]
 
 
+async def labels(session: AsyncSession, run_id: UUID) -> frozenset[Label] | None:
+    """Of what the run has read by now. None: there is no such run."""
+    found = await session.scalar(select(Run.labels).where(Run.id == run_id))
+    return None if found is None else frozenset(Label(label) for label in found)
+
+
 async def add_proposal(session: AsyncSession, values: dict[str, Any]) -> UUID:
     id_ = new_id()
     await session.execute(
@@ -177,13 +183,12 @@ async def add_proposal(session: AsyncSession, values: dict[str, Any]) -> UUID:
     return id_
 
 
-async def open_proposals(session: AsyncSession, trigger_id: UUID, kind: ProposalKind) -> tuple[int, UUID | None]:
+async def open_proposals(session: AsyncSession, trigger_id: UUID) -> tuple[int, UUID | None]:
     """How many are open, and the newest."""
     query = select(func.count()).where(Proposal.trigger_id == trigger_id, Proposal.status == ProposalStatus.OPEN.value)
     newest = select(Proposal.id).where(Proposal.trigger_id == trigger_id, Proposal.status == ProposalStatus.OPEN.value)
-    count = await session.scalar(query.where(Proposal.kind == kind.value)) or 0
-    latest = newest.where(Proposal.kind == kind.value).order_by(Proposal.id.desc()).limit(1)
-    return count, await session.scalar(latest)
+    count = await session.scalar(query) or 0
+    return count, await session.scalar(newest.order_by(Proposal.id.desc()).limit(1))
 
 
 async def proposal(session: AsyncSession, id_: UUID, *, lock: bool = False) -> tuple[Proposal, str] | None:
@@ -196,14 +201,12 @@ async def proposal(session: AsyncSession, id_: UUID, *, lock: bool = False) -> t
 
 
 async def proposals(
-    session: AsyncSession, *, status: str | None, kind: str | None, before: UUID | None, limit: int
+    session: AsyncSession, *, status: str | None, before: UUID | None, limit: int
 ) -> Sequence[tuple[Proposal, str]]:
     query = select(Proposal, Agent.name).join(Agent, Agent.id == Proposal.agent_id)
     query = query.order_by(Proposal.id.desc()).limit(limit)
     if status is not None:
         query = query.where(Proposal.status == status)
-    if kind is not None:
-        query = query.where(Proposal.kind == kind)
     if before is not None:
         query = query.where(Proposal.id < before)
     return [(row[0], row[1]) for row in (await session.execute(query)).all()]

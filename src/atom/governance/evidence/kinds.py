@@ -39,6 +39,7 @@ class Stepping(StrEnum):
     PAUSE = "pause"
     CANCEL = "cancel"
     CORRECT = "correct"
+    TAKE_OVER = "take_over"
 
 
 class How(StrEnum):

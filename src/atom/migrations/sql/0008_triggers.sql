@@ -36,6 +36,7 @@ CREATE TABLE trigger_firing (
     reason text,
     run_id uuid REFERENCES agent_execution (id),
     proposal_id uuid,
+    training_id uuid REFERENCES training_session (id),
     task text NOT NULL,
     chain uuid[] NOT NULL DEFAULT '{}',
     fired_by text NOT NULL,
@@ -50,7 +51,6 @@ CREATE INDEX idx_trigger_firing_queued ON trigger_firing (id) WHERE outcome = 'q
 
 CREATE TABLE proposal (
     id uuid PRIMARY KEY,
-    kind text NOT NULL CHECK (kind IN ('training', 'run')),
     agent_id uuid NOT NULL REFERENCES agent (id),
     trigger_id uuid REFERENCES trigger (id),
     firing_id uuid REFERENCES trigger_firing (id),

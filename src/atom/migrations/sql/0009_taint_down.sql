@@ -2,4 +2,6 @@
 
 DROP TABLE content_label;
 ALTER TABLE approval DROP COLUMN detail;
-ALTER TABLE agent_execution DROP COLUMN origin_labels, DROP COLUMN labels;
+ALTER TABLE agent_execution DROP COLUMN origin_said, DROP COLUMN origin_labels, DROP COLUMN labels;
+ALTER TABLE trigger_firing DROP COLUMN origin_said, DROP COLUMN origin_labels;
+ALTER TABLE training_session DROP COLUMN origin_said, DROP COLUMN origin_labels;

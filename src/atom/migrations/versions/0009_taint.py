@@ -1,4 +1,4 @@
-"""Taint: what runs have read, on runs and on files they wrote."""
+"""Taint: what runs have read, on runs, on files they wrote, on tasks that wait to become runs."""
 
 from pathlib import Path
 
