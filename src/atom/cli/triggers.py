@@ -171,7 +171,7 @@ def firings(trigger: TriggerArgument, *, limit: Limit = 50, after: After = None,
     if as_json:
         out.json(page.plain())
         return
-    out.table(("at", "outcome", "run", "proposal", "key"), (_firing(one) for one in page.items))
+    out.table(("at", "outcome", "run", "proposal or training", "key"), (_firing(one) for one in page.items))
     if page.next:
         out.note(f"More: --after {page.next}")
 
