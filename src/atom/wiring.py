@@ -28,7 +28,7 @@ from atom.governance.evidence.changes import ChangeBook
 from atom.governance.halt import CHANNEL as HALT_CHANNEL
 from atom.governance.halt import HaltService
 from atom.governance.knowledge import CHANNEL as GOVERNANCE_CHANNEL
-from atom.governance.layer import GovernanceLayer, build_governance
+from atom.governance.layer import GovernanceLayer, Under, build_governance
 from atom.identity.guard import Guard
 from atom.identity.origin import TrustedNames
 from atom.identity.service import IdentityService
@@ -66,12 +66,12 @@ from atom.runs.worker import RunWorker, run_metrics
 from atom.runs.workspaces import LocalWorkspaces
 from atom.settings import Provider, Settings
 from atom.tools.builtin import builtin_tools
+from atom.tools.edits import EditedArguments
 from atom.tools.http import tool_egress
 from atom.tools.registry import ToolRegistry
 from atom.tools.search import search_text_tool
 from atom.training.service import TrainingService
 from atom.triggers import layer as trigger_layer
-from atom.triggers.rotation import with_webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,12 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     agents = AgentService(base.outbox, frozenset(tools.names), llm.choose, ChangeBook(base.outbox))
     actions = [tools.get(name).action for name in tools.names]
     governance = build_governance(
-        stands_on, settings.governance, actions, (taint_speaker(agents),), agents=agents, ledger=layer.ledger
+        stands_on,
+        settings.governance,
+        actions,
+        (taint_speaker(agents),),
+        agents=agents,
+        under=Under(layer.ledger, layer.vault),
     )
     workspaces = open_workspaces(settings)
     reader = base.reader
@@ -167,15 +172,15 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     )
     hub = FeedHub(reader, base.stamped, dropped)
     work = _running(settings, base, Using(agents, governance, layer, tools, hub, workspaces))
-    approvals = ApprovalService(base.outbox, RunWaking(work.family), governance.service.evidence)
+    approvals = ApprovalService(base.outbox, RunWaking(work.family), EditedArguments(tools), governance.listeners)
     training = TrainingService(work.runs, RatingService(governance.service.evidence))
     audit = build_audit(base.sessions, base.clock, settings.audit, settings.home)
     below = trigger_layer.Base(base.sessions, base.outbox, reader, base.clock, agents, work.runs, training, layer.vault)
     triggers = trigger_layer.build_triggers(below)
-    jobs = JobService(base.doorbell)
+    jobs, sealed = JobService(base.doorbell), (triggers.secrets, governance.webhooks.service)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
-        ROTATE_JOB: with_webhooks(rotate_handler(base.sessions, layer.keys), base.sessions, triggers.secrets),
+        ROTATE_JOB: rotate_handler(base.sessions, layer.keys, sealed),
     }
     parts = Parts(
         base, guard, identity, agents, work.runs, triggers, work.control, approvals, training, HaltService(base.outbox),
@@ -193,7 +198,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
             base.doorbell,
             {Topic.RUN: work.claims.to_ring, Topic.JOB: waiting_jobs},
             settings.runs.sweep_seconds,
-            (approvals.expire_due, work.patience.wake_due, layer.budgets.expire, *triggers.chores),
+            (approvals.expire_due, work.patience.wake_due, layer.budgets.expire, *governance.chores, *triggers.chores),
         ),
     )
 

@@ -22,6 +22,8 @@ import psutil
 import pytest
 
 from atom.agents.service import Changes
+from atom.governance.approvals import Word
+from atom.governance.inbox_store import Wanted
 from atom.governance.tables import ApprovalStatus
 from atom.identity.models import Principal, Role
 from atom.infra.db import unit_of_work
@@ -130,11 +132,10 @@ class Case:
 
     async def _approve(self, operator: Atom) -> None:
         async with unit_of_work(operator.parts.base.sessions) as session:
-            waiting = await operator.parts.approvals.page(
-                session, status=ApprovalStatus.PENDING, run_id=None, before=None, limit=1
-            )
+            wanted = Wanted(status=ApprovalStatus.PENDING)
+            waiting = await operator.parts.approvals.page(session, wanted, before=None, limit=1)
             for approval, _ in waiting:
-                await operator.parts.approvals.decide(session, ADMIN, approval.id, approve=True, note=None)
+                await operator.parts.approvals.decide(session, ADMIN, approval.id, Word(approve=True))
 
     async def _review(self, operator: Atom, run_id: UUID) -> None:
         """What a person would do: look outside whether it happened."""

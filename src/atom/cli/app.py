@@ -43,6 +43,11 @@ COMMANDS = {
     "runs": Entry("atom.cli.runs:app", "List, show, follow and cancel runs.", "atom runs list --status running"),
     "agents": Entry("atom.cli.agents:app", "Create and look after agents.", "atom agents list"),
     "approvals": Entry("atom.cli.approvals:app", "Decide what agents ask for.", "atom approvals list"),
+    "webhooks": Entry(
+        "atom.cli.webhooks:app",
+        "Tell other systems what waits for people, and what they decide.",
+        "atom webhooks add chat https://chat.example.com/atom",
+    ),
     "training": Entry(
         "atom.cli.training:app", "Work on tasks with agents, and rate them.", "atom training list --status proposed"
     ),

@@ -2,21 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, BinaryIO, Generic, Self, TypeVar
+from typing import Any, BinaryIO, Self
 
 import httpx2
 
+from atom.client.approvals import Approvals, Webhooks
 from atom.client.audit import Audit
 from atom.client.follow import RUN_ENDED, Item, OnDrop, Source, follow, read_items
 from atom.client.governance import Governance
 from atom.client.keys import Cache, Halting, Keys
+from atom.client.listing import Listing
 from atom.client.maturity import Maturity, Training
 from atom.client.models import (
     Agent,
     AgentVersion,
-    Approval,
     Artefact,
     Conversation,
     Event,
@@ -32,7 +33,6 @@ from atom.client.models import (
     Token,
     Tool,
     Upload,
-    Wire,
 )
 from atom.client.transport import CONNECT_SECONDS, Pause, Transport, checked_url, segment
 from atom.client.triggers import Triggers
@@ -41,35 +41,7 @@ from atom.client.watch import watch
 from atom.errors import InvalidError
 from atom.kit.ids import new_id
 
-W = TypeVar("W", bound=Wire)
-PAGE = 200  # the largest the server gives
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-
-
-@dataclass(frozen=True, slots=True)
-class Listing(Generic[W]):
-    """A list on the server: one page of it, or as many items as the caller takes."""
-
-    transport: Transport
-    shape: type[Page[W]]
-    path: str
-    query: Mapping[str, Any] = field(default_factory=dict)
-
-    async def page(self, limit: int, *, after: str | None = None) -> Page[W]:
-        query = {**self.query, "limit": limit, "after": after}
-        return await self.transport.ask(self.shape, "GET", self.path, query=query)
-
-    async def every(self, limit: int) -> AsyncIterator[W]:
-        """Up to `limit` items, page by page."""
-        left, after = limit, None
-        while left > 0:
-            page = await self.page(min(left, PAGE), after=after)
-            for item in page.items:
-                yield item
-            left -= len(page.items)
-            after = page.next
-            if after is None or not page.items:
-                return
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,27 +185,6 @@ class Runs:
 
 
 @dataclass(frozen=True, slots=True)
-class Approvals:
-    transport: Transport
-
-    def list(self, *, status: str | None = None, run_id: str | None = None) -> Listing[Approval]:
-        return Listing(self.transport, Page[Approval], "/api/approvals", {"status": status, "run_id": run_id})
-
-    async def get(self, approval_id: str) -> Approval:
-        return await self.transport.ask(Approval, "GET", _approval(approval_id))
-
-    async def approve(self, approval_id: str, *, note: str | None = None) -> Approval:
-        return await self._decide(approval_id, "approve", note)
-
-    async def reject(self, approval_id: str, *, note: str | None = None) -> Approval:
-        return await self._decide(approval_id, "reject", note)
-
-    async def _decide(self, approval_id: str, verdict: str, note: str | None) -> Approval:
-        body: dict[str, Any] = {} if note is None else {"note": note}
-        return await self.transport.ask(Approval, "POST", f"{_approval(approval_id)}/{verdict}", body=body)
-
-
-@dataclass(frozen=True, slots=True)
 class Jobs:
     transport: Transport
 
@@ -297,6 +248,7 @@ class AtomClient:
         self.agents = Agents(self.transport)
         self.runs = Runs(self.transport)
         self.approvals = Approvals(self.transport)
+        self.webhooks = Webhooks(self.transport)
         self.jobs = Jobs(self.transport)
         self.tokens = Tokens(self.transport)
         self.keys = Keys(self.transport)
@@ -352,7 +304,3 @@ def _agent(agent: str) -> str:
 
 def _run(run_id: str) -> str:
     return f"/api/runs/{segment(run_id)}"
-
-
-def _approval(approval_id: str) -> str:
-    return f"/api/approvals/{segment(approval_id)}"

@@ -162,6 +162,19 @@ class Step(Wire):
     ended_at: At | None = None
 
 
+class Yes(Wire):
+    by: str
+    at: At | None = None
+    note: str | None = None
+
+
+class EditedFrom(Wire):
+    """What the agent had asked for, before a person changed it."""
+
+    digest: str
+    arguments: Any = None
+
+
 class Approval(Wire):
     """A question to a person. `digest` binds the decision to agent version, action and arguments."""
 
@@ -180,6 +193,12 @@ class Approval(Wire):
     decided_at: At | None = None
     decided_by: str | None = None
     note: str | None = None
+    eyes: str = "any"
+    requested_by: str | None = None
+    approvals: tuple[Yes, ...] = ()
+    assignee: str | None = None
+    edited_by: str | None = None
+    edited_from: EditedFrom | None = None
 
 
 class Message(Wire):

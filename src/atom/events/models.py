@@ -30,6 +30,8 @@ class EventType(StrEnum):
     TOOL_REQUESTED = "tool.requested"
     TOOL_FINISHED = "tool.finished"
     APPROVAL_REQUESTED = "approval.requested"
+    APPROVAL_FIRST_YES = "approval.first_yes"
+    APPROVAL_DELEGATED = "approval.delegated"
     APPROVAL_DECIDED = "approval.decided"
     REVIEW_DECIDED = "review.decided"
     AGENT_CREATED = "agent.created"

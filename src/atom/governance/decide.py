@@ -5,10 +5,11 @@ autonomous agent, unless a grant names the action. Unknown is denied. Rules besi
 can make the answer stricter and never the other way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import product
+from typing import Any
 
 from atom.governance.models import Action, ActionClass, EffectClass, Eyes, Maturity, Risk, Verdict
 
@@ -86,7 +87,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A rule beside the table that fits this call. `verdict` and `risk`: at least these; `detail` is for people."""
+    """A rule beside the table that fits this call. `verdict` and `risk`: at least these; `detail` is for people.
+
+    `seconds`: how long people have to decide, at most.
+    """
 
     rule: str
     reason: Reason
@@ -94,17 +98,24 @@ class Spoken:
     risk: Risk | None = None
     eyes: Eyes = Eyes.ANY
     detail: str = ""
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`note` is what the person who decided wrote for the agent. `rules`: all that spoke; `eyes`: who approves."""
+    """`note` is what the person who decided wrote for the agent. `rules`: all that spoke; `eyes`: who approves.
+
+    `seconds`: how long they have, at most. `arguments`: what a person has changed the call's arguments to:
+    this is about those.
+    """
 
     verdict: Verdict
     reason: Reason
     note: str | None = None
     rules: tuple[Spoken, ...] = field(default=(), compare=False)
     eyes: Eyes = Eyes.ANY
+    seconds: float | None = None
+    arguments: Mapping[str, Any] | None = field(default=None, compare=False)
 
     @property
     def text(self) -> str:
@@ -124,7 +135,8 @@ def decide(agent: Standing, action: Action | None, trigger: Trigger, spoken: Seq
     if strictest.verdict.strictness > decided.verdict.strictness:
         decided = _INTERNED[strictest.verdict, strictest.reason]
     eyes = max((one.eyes for one in spoken), key=lambda one: one.strictness)
-    return Decision(decided.verdict, decided.reason, rules=tuple(spoken), eyes=eyes)
+    seconds = min((one.seconds for one in spoken if one.seconds is not None), default=None)
+    return Decision(decided.verdict, decided.reason, rules=tuple(spoken), eyes=eyes, seconds=seconds)
 
 
 def _looked_up(agent: Standing, action: Action | None, trigger: Trigger, raised: Risk | None) -> Decision:

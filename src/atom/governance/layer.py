@@ -1,31 +1,48 @@
 """Governance put together: the one door, what it knows, and what changes that."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from atom.agents.service import AgentService
+from atom.durable.sweep import Chore
 from atom.governance.grants.service import GrantService
 from atom.governance.knowledge import Hearing, Knowledge
 from atom.governance.models import Action
 from atom.governance.policies.judging import LedgerCosts, PolicyJudge
 from atom.governance.policies.service import PolicyService
+from atom.governance.ports import ApprovalListener
 from atom.governance.registry import ActionRegistry
 from atom.governance.service import GovernanceService
 from atom.governance.warming import WarmingService
+from atom.governance.webhooks.parts import Webhooks, build_webhooks
 from atom.governance.wish import Speaker
 from atom.llm.layer import Base
 from atom.llm.ledger.service import LedgerService
+from atom.llm.vault.service import Vault
 from atom.settings import GovernanceSettings
 
 
 @dataclass(frozen=True, slots=True)
+class Under:
+    """What governance uses of the model layer: what calls cost, and where secrets are kept."""
+
+    ledger: LedgerService
+    vault: Vault
+
+
+@dataclass(frozen=True, slots=True)
 class GovernanceLayer:
+    """`listeners` hear how questions to people ended; `chores` are for the sweep."""
+
     actions: ActionRegistry
     service: GovernanceService
     policies: PolicyService
     grants: GrantService
     warming: WarmingService
     hearing: Hearing
+    webhooks: Webhooks
+    listeners: tuple[ApprovalListener, ...]
+    chores: Sequence[Chore]
 
 
 def build_governance(
@@ -35,18 +52,31 @@ def build_governance(
     speakers: tuple[Speaker, ...] = (),
     *,
     agents: AgentService,
-    ledger: LedgerService,
+    under: Under,
 ) -> GovernanceLayer:
     """`speakers` know rules beside the table and the policies. Raises InternalError for a wrongly declared action."""
     registered = ActionRegistry(actions)
     knowledge = Knowledge(base.clock, settings.cache_entries, settings.cache_seconds)
     knowledge.measured_by(base.registry)
-    judge = PolicyJudge(base.clock, LedgerCosts(ledger))
+    judge = PolicyJudge(base.clock, LedgerCosts(under.ledger))
+    webhooks = build_webhooks(settings, base.sessions, under.vault, base.clock)
+    door = GovernanceService(
+        agents,
+        registered,
+        speakers,
+        knowledge,
+        judge,
+        listeners=(webhooks.service,),
+        approval_seconds=settings.approval_seconds,
+    )
     return GovernanceLayer(
         actions=registered,
-        service=GovernanceService(agents, registered, speakers, knowledge, judge),
+        service=door,
         policies=PolicyService(agents, registered, base.outbox),
         grants=GrantService(agents, registered, base.outbox),
         warming=WarmingService(knowledge, registered),
         hearing=Hearing(knowledge, base.sessions, registered),
+        webhooks=webhooks,
+        listeners=(door.evidence, webhooks.service),
+        chores=(webhooks.service.tidy,),
     )

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -14,11 +14,13 @@ from atom.governance import store
 from atom.governance.decide import Decision, Reason, Spoken, decide
 from atom.governance.evidence.kinds import is_violation
 from atom.governance.evidence.service import EvidenceService
+from atom.governance.eyes import enough, stricter, withheld
 from atom.governance.halt import halted_error
 from atom.governance.knowledge import Knowledge, Situation, capped, standing
-from atom.governance.models import Action, Verdict
+from atom.governance.models import Action, Eyes, Verdict
 from atom.governance.policies.judging import PolicyJudge
-from atom.governance.tables import ApprovalStatus
+from atom.governance.ports import AskListener
+from atom.governance.tables import Approval, ApprovalStatus
 from atom.governance.wish import Speaker, Wish
 from atom.kit.text import canonical_json, clean, shorten
 
@@ -29,14 +31,27 @@ MAX_DETAIL = 2000
 
 
 @dataclass(frozen=True, slots=True)
+class Asker:
+    """The agent as it is now, and how things stood when it came."""
+
+    agent: Agent
+    door: store.Door
+
+
+@dataclass(frozen=True, slots=True)
 class GovernanceService:
-    """`actions` are the registered ones by exact name. `speakers` know rules beside the table and the policies."""
+    """`actions` are the registered ones by exact name. `speakers` know rules beside the table and the policies.
+
+    `listeners` hear of every question; `approval_seconds` is how long people have for one.
+    """
 
     agents: AgentService
     actions: Mapping[str, Action]
     speakers: tuple[Speaker, ...] = ()
     knowledge: Knowledge = field(default_factory=Knowledge)
     policies: PolicyJudge = field(default_factory=PolicyJudge)
+    listeners: tuple[AskListener, ...] = ()
+    approval_seconds: float = APPROVAL_SECONDS
 
     @property
     def evidence(self) -> EvidenceService:
@@ -55,8 +70,10 @@ class GovernanceService:
         agent, able, action = situation.known.agent, situation.known.able, self.actions.get(wish.action)
         rules = decision.rules
         if decision.verdict is Verdict.ASK:
-            decision = await self._answered(session, wish, decision, agent, step_key)
-        spoke = [one.rule for one in rules]
+            decision = await self._answered(session, wish, decision, Asker(agent, door), step_key)
+        spoke = [one.rule for one in decision.rules or rules]
+        used = wish.arguments if decision.arguments is None else decision.arguments
+        wished = {} if used is wish.arguments else {"edited_from": digest(agent.version, wish.action, wish.arguments)}
         await store.audit(
             session,
             {
@@ -70,13 +87,14 @@ class GovernanceService:
                     "agent_version": agent.version,
                     "trigger": wish.trigger.value,
                     "maturity": (able.maturity if action is None else able.at(action)).value,
-                    "digest": digest(agent.version, wish.action, wish.arguments),
+                    "digest": digest(agent.version, wish.action, used),
+                    **wished,
                     **({"rules": spoke} if spoke else {}),
                 },
             },
         )
         if is_violation(decision):
-            await self._violated(session, wish, action, rules)
+            await self._violated(session, wish, action, rules)  # those about its own call: an edit is not its doing
         return decision
 
     async def _violated(
@@ -118,7 +136,7 @@ class GovernanceService:
         return await store.halt(session) is not None
 
     async def _answered(
-        self, session: AsyncSession, wish: Wish, asked: Decision, agent: Agent, step_key: str
+        self, session: AsyncSession, wish: Wish, asked: Decision, asker: Asker, step_key: str
     ) -> Decision:
         """What a person has said to this question, if it was asked before."""
         approval = await store.latest_approval(session, wish.run_id, step_key)
@@ -129,13 +147,36 @@ class GovernanceService:
         if approval.status == ApprovalStatus.EXPIRED:
             return Decision(Verdict.DENY, Reason.APPROVAL_EXPIRED)
         if approval.status == ApprovalStatus.APPROVED:
-            if approval.digest != digest(agent.version, wish.action, wish.arguments):
-                await store.withdraw(session, approval.id)  # the agent or the call has changed: ask anew
-                return asked
-            if await store.use(session, approval.id):
-                return Decision(Verdict.ALLOW, Reason.APPROVED)
-            return Decision(Verdict.DENY, Reason.APPROVAL_EXPIRED)
+            return await self._approved(session, wish, asked, asker, approval)
         return asked
+
+    async def _approved(
+        self, session: AsyncSession, wish: Wish, asked: Decision, asker: Asker, approval: Approval
+    ) -> Decision:
+        """A yes counts for what was asked, or for what a person made of it: that is judged anew, as the call it is."""
+        wished = digest(asker.agent.version, wish.action, wish.arguments)
+        edited = approval.edited_from is not None and wished == approval.edited_from["digest"]
+        meant = replace(wish, arguments=approval.arguments) if edited else wish
+        if approval.digest != digest(asker.agent.version, wish.action, meant.arguments):
+            await store.withdraw(session, approval.id)  # the agent or the call has changed: ask anew
+            return asked
+        if edited:
+            _, judged = await self._decided(session, asker.door, meant)
+            if judged.verdict is Verdict.DENY:
+                await store.withdraw(session, approval.id)
+                return replace(judged, arguments=approval.arguments)
+            asked = replace(judged, verdict=Verdict.ASK, eyes=stricter(judged.eyes, asked.eyes))
+        eyes = stricter(Eyes(approval.eyes), asked.eyes)
+        if not enough(eyes, approval.requested_by, approval.said_yes):
+            held = withheld(eyes, approval.requested_by, approval.said_yes)
+            values = {"eyes": eyes.value, "withheld": held}
+            await store.reopen(session, approval.id, seconds=self._seconds(asked), values=values)
+            await self._tell(session, approval.id)
+            return asked
+        if await store.use(session, approval.id):
+            arguments = approval.arguments if edited else None
+            return Decision(Verdict.ALLOW, Reason.APPROVED, rules=asked.rules, arguments=arguments)
+        return Decision(Verdict.DENY, Reason.APPROVAL_EXPIRED)
 
     async def request_approval(self, session: AsyncSession, wish: Wish, decision: Decision, *, step_key: str) -> UUID:
         """A question to a person, bound to agent version, action and arguments. Returns its id.
@@ -146,12 +187,16 @@ class GovernanceService:
         known = await store.latest_approval(session, wish.run_id, step_key)
         if known is not None and known.status == ApprovalStatus.PENDING:
             return known.id
-        return await self._ask(session, wish, decision.reason, step_key=step_key, detail=decision.text)
+        id_ = await self._ask(session, wish, decision, step_key=step_key)
+        await self._tell(session, id_)
+        return id_
 
     async def grant_once(self, session: AsyncSession, by: str, wish: Wish, *, step_key: str, note: str | None) -> None:
         """A person wants just this call to be made once: an approval that is decided from the beginning."""
         await store.cancel_approvals(session, wish.run_id)
-        id_ = await self._ask(session, wish, Reason.UNKNOWN_OUTCOME, step_key=step_key)
+        asked = Decision(Verdict.ASK, Reason.UNKNOWN_OUTCOME)
+        id_ = await self._ask(session, wish, asked, step_key=step_key)
+        await store.say_yes(session, id_, by=by, note=note, alone=True, values={})
         await store.settle(session, id_, ApprovalStatus.APPROVED, by=by, note=note)
 
     async def audit_review(
@@ -172,9 +217,7 @@ class GovernanceService:
             },
         )
 
-    async def _ask(
-        self, session: AsyncSession, wish: Wish, reason: Reason, *, step_key: str, detail: str | None = None
-    ) -> UUID:
+    async def _ask(self, session: AsyncSession, wish: Wish, asked: Decision, *, step_key: str) -> UUID:
         agent = await self.agents.get(session, str(wish.agent_id))
         values = {
             "execution_id": wish.run_id,
@@ -184,10 +227,23 @@ class GovernanceService:
             "action": wish.action,
             "arguments": dict(wish.arguments),
             "digest": digest(agent.version, wish.action, wish.arguments),
-            "reason": reason.value,
-            "detail": clean(shorten(detail, MAX_DETAIL)) if detail else None,
+            "reason": asked.reason.value,
+            "detail": clean(shorten(asked.text, MAX_DETAIL)),
+            "eyes": asked.eyes.value,
+            "requested_by": wish.requester,
+            "withheld": withheld(asked.eyes, wish.requester, ()),
         }
-        return await store.add_approval(session, values, seconds=APPROVAL_SECONDS)
+        return await store.add_approval(session, values, seconds=self._seconds(asked))
+
+    async def _tell(self, session: AsyncSession, id_: UUID) -> None:
+        found = await store.approval(session, id_)
+        assert found is not None
+        for listener in self.listeners:
+            await listener.requested(session, *found)
+
+    def _seconds(self, asked: Decision) -> float:
+        """A rule may give people less time than the deployment does, never more."""
+        return self.approval_seconds if asked.seconds is None else min(asked.seconds, self.approval_seconds)
 
     async def withdraw_approvals(self, session: AsyncSession, run_id: UUID) -> None:
         await store.cancel_approvals(session, run_id)

@@ -20,6 +20,8 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy import cast as cast_to
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.agents.models import Agent
@@ -131,26 +133,40 @@ async def approval(session: AsyncSession, id_: UUID) -> tuple[Approval, str] | N
     return None if row is None else (row[0], row[1])
 
 
-async def approvals(
-    session: AsyncSession, *, status: str | None, run_id: UUID | None, before: UUID | None, limit: int
-) -> Sequence[tuple[Approval, str]]:
-    query = select(Approval, Agent.name).join(Agent, Agent.id == Approval.agent_id)
-    query = query.order_by(Approval.id.desc()).limit(limit)
-    if status is not None:
-        query = query.where(Approval.status == status)
-    if run_id is not None:
-        query = query.where(Approval.execution_id == run_id)
-    if before is not None:
-        query = query.where(Approval.id < before)
-    return [(row[0], row[1]) for row in (await session.execute(query)).all()]
-
-
 async def settle(session: AsyncSession, id_: UUID, status: ApprovalStatus, *, by: str, note: str | None) -> bool:
     """Decide by compare-and-set: false when it is not open any more, or its time is over."""
+    values = {"status": status.value, "decided_at": func.now(), "decided_by": by, "note": note}
+    return await _write_open(session, id_, values)
+
+
+async def say_yes(
+    session: AsyncSession, id_: UUID, *, by: str, note: str | None, alone: bool, values: dict[str, Any]
+) -> bool:
+    """Add a yes, with what follows from it in `values`. `alone`: what others said before was about something else."""
+    said = func.jsonb_build_object(
+        cast_to("by", Text), cast_to(by, Text), cast_to("at", Text), func.now(), cast_to("note", Text),
+        cast_to(note, Text),
+    )  # fmt: skip
+    before = cast_to([], JSONB) if alone else Approval.approvals
+    return await _write_open(session, id_, {"approvals": before.op("||")(func.jsonb_build_array(said)), **values})
+
+
+async def reopen(session: AsyncSession, id_: UUID, *, seconds: float, values: dict[str, Any]) -> None:
+    """Ask once more about what was approved: more people have to say yes."""
+    open_again = {"status": ApprovalStatus.PENDING.value, "decided_at": None, "decided_by": None}
+    expires = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+    await session.execute(update(Approval).where(Approval.id == id_).values(**open_again, expires_at=expires, **values))
+
+
+async def assign(session: AsyncSession, id_: UUID, assignee: str | None) -> bool:
+    return await _write_open(session, id_, {"assignee": assignee})
+
+
+async def _write_open(session: AsyncSession, id_: UUID, values: dict[str, Any]) -> bool:
     statement = (
         update(Approval)
         .where(Approval.id == id_, Approval.status == ApprovalStatus.PENDING, Approval.expires_at > func.now())
-        .values(status=status.value, decided_at=func.now(), decided_by=by, note=note)
+        .values(**values)
     )
     return cast(CursorResult[Any], await session.execute(statement)).rowcount == 1
 

@@ -17,7 +17,7 @@ from atom.governance.taint import Reading
 class Wish:
     """What an agent wants to do, and where it stands in its run. `callers`: the agents it does this for.
 
-    `reading`: what the run has read, if whoever wishes knows it.
+    `requester`: the actor behind the run. `reading`: what the run has read, if whoever wishes knows it.
     """
 
     agent_id: UUID
@@ -26,6 +26,7 @@ class Wish:
     action: str
     arguments: Mapping[str, Any]
     callers: tuple[UUID, ...] = ()
+    requester: str | None = None
     reading: Reading | None = field(default=None, compare=False, repr=False)
 
 

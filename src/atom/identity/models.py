@@ -34,6 +34,7 @@ class Permission(StrEnum):
     AUDIT_ADMIN = "audit:admin"
     TRIGGERS_READ = "triggers:read"
     TRIGGERS_WRITE = "triggers:write"
+    WEBHOOKS_ADMIN = "webhooks:admin"
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
     MODELS_READ = "models:read"

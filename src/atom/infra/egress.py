@@ -7,7 +7,7 @@ differently a moment later changes nothing. Host header, SNI and certificate kee
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -67,6 +67,7 @@ class _Hop:
     target: Target
     headers: dict[str, str]
     zone: Zone = Zone.PUBLIC
+    body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,18 @@ class EgressClient:
         Raises EgressDeniedError, EgressNameError, EgressUnreachableError, EgressTimeoutError, EgressTooLargeError or
         EgressReplyError.
         """
+        return await self._bounded(self._follow(url, headers or {}))
+
+    async def post(self, url: str, body: bytes, *, headers: Mapping[str, str]) -> int:
+        """Send `body` with POST, once, to where the address leads and nowhere else: no redirect is followed, and what
+        the answer says is not read. Returns its status; raises as `get` does."""
+        return (await self._bounded(self._send(url, body, headers))).status
+
+    async def _bounded(self, fetching: Awaitable[EgressReply]) -> EgressReply:
         started = time.monotonic()
         try:
             async with asyncio.timeout(self.limits.seconds), self.slots:
-                reply = await self._follow(url, headers or {})
+                reply = await fetching
         except TimeoutError as error:
             raise EgressTimeoutError(
                 f"No complete reply within {self.limits.seconds:g} seconds.", hint="Try again later or another address."
@@ -111,6 +120,15 @@ class EgressClient:
                 return reply
             hop = self._next(hop, location)
         raise EgressDeniedError(f"More than {MAX_REDIRECTS} redirects.", reason="redirects")
+
+    async def _send(self, url: str, body: bytes, headers: Mapping[str, str]) -> EgressReply:
+        own = {name.lower(): value for name, value in headers.items() if name.lower() not in OWN_HEADERS}
+        target = parse_target(url)
+        hop = _Hop(
+            target, {"accept": "*/*", "user-agent": f"atom/{__version__}", **own}, self.policy.zone(target), body
+        )
+        reply, _ = await self._fetch(hop, 0)
+        return reply
 
     def _next(self, hop: _Hop, location: str) -> _Hop:
         """The redirect's target under the same rules, and two more: not to plain http, not from outside to inside."""
@@ -178,12 +196,13 @@ class EgressClient:
         }
         pinned = target.url.copy_with(host=str(address))
         extensions = {"sni_hostname": target.host, "timeout": timeout.as_dict()}
-        return httpx2.Request("GET", pinned, headers=headers, extensions=extensions)
+        method = "GET" if hop.body is None else "POST"
+        return httpx2.Request(method, pinned, headers=headers, content=hop.body, extensions=extensions)
 
     async def _reply(self, hop: _Hop, response: httpx2.Response, redirects: int) -> tuple[EgressReply, str | None]:
         headers = {name.lower(): value for name, value in response.headers.items()}
         location = headers.get("location") if response.status_code in REDIRECTS else None
-        if location is not None:  # its body is nobody's business
+        if location is not None or hop.body is not None:  # its body is nobody's business
             return EgressReply(str(hop.target.url), response.status_code, headers, b"", redirects), location
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > self.limits.max_bytes:

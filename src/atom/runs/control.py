@@ -28,7 +28,7 @@ from atom.runs.errors import (
 from atom.runs.family import Family
 from atom.runs.models import Run, RunStatus, Step
 from atom.runs.rating import of_run
-from atom.runs.records import ToolRecord, tool_to_json
+from atom.runs.records import ToolRecord, edited_note, tool_to_json
 from atom.runs.transitions import State, in_progress, listens, pause, resume, reviewed, taken_over
 
 PAUSE_CHANNEL = "atom_pause"  # its payload is the run's id
@@ -201,7 +201,11 @@ class RunControl:
         note = clean(word.note) if word.note else None
         said = {"step": step.key, "tool": step.name, "decision": word.decision.value}
         await self.governance.audit_review(
-            session, by.actor, _wish(run, step), decision=word.decision.value, data={"step": step.key, "note": note}
+            session,
+            by.actor,
+            await self._wish(session, run, step),
+            decision=word.decision.value,
+            data={"step": step.key, "note": note},
         )
         await self.outbox.emit(
             session, EventType.REVIEW_DECIDED, actor=by.actor, agent_id=run.agent_id, run_id=run.id, data=said
@@ -223,7 +227,9 @@ class RunControl:
     async def _done(
         self, session: AsyncSession, by: Principal, run: Run, after: State, step: Step, *, result: str
     ) -> None:
-        record = ToolRecord(clean(result), None, ())
+        edited = step.request.get("edited_from") is not None
+        note = f"{edited_note(step.request['arguments'])}\n" if edited else ""
+        record = ToolRecord(note + clean(result), None, ())
         document = tool_to_json(record) | {"reviewed_by": by.actor}
         await store.finish_step(session, run.id, step.key, epoch=run.lease_epoch, result=document)
         await self.family.queue(session, run, after, by=by.actor, tool_calls=Run.tool_calls + 1, crashes=0)
@@ -237,20 +243,24 @@ class RunControl:
     ) -> None:
         """The one more try passes the door again: this word is the approval that the door will find."""
         await store.retried(session, run.id)
-        await self.governance.grant_once(
-            session, by.actor, _wish(run, step), step_key=step.key, note=clean(note) if note else None
-        )
+        wish = await self._wish(session, run, step)
+        await self.governance.grant_once(session, by.actor, wish, step_key=step.key, note=clean(note) if note else None)
         await self.family.queue(session, run, after, by=by.actor)
+
+    async def _wish(self, session: AsyncSession, run: Run, step: Step) -> Wish:
+        """`requester`: who asked for the run at the top, as when it was claimed."""
+        lineage = await store.lineage(session, run.id) if run.parent_id else ()
+        root = await store.get(session, lineage[-1][0]) if lineage else run
+        arguments = step.request.get("arguments") or {}
+        callers = tuple(agent_id for _, agent_id in lineage[1:])
+        requester = root.requested_by if root else None
+        return Wish(run.agent_id, run.id, Trigger(run.trigger), step.name, arguments, callers, requester)
 
 
 def _worded(text: str, limit: int, field: str) -> str:
     if not text.strip() or len(text) > limit:
         raise NoteInvalidError(f"{field}: 1 to {limit} characters.", field=field)
     return clean(text)
-
-
-def _wish(run: Run, step: Step) -> Wish:
-    return Wish(run.agent_id, run.id, Trigger(run.trigger), step.name, step.request.get("arguments") or {})
 
 
 def _check(word: Review) -> None:

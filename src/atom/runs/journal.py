@@ -52,10 +52,12 @@ def call_key(turn: int, index: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a new owner finds. `begun` are calls without a recorded end, and how they stand."""
+    """What a new owner finds. `begun` are calls without a recorded end, and how they stand; `edited`: what a person
+    has changed the arguments of such a call to."""
 
     recorded: Recorded
     begun: Mapping[Place, StepStatus]
+    edited: Mapping[Place, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +208,13 @@ class Journal:
             await self._emit(
                 session, EventType.TOOL_REQUESTED, {"step": key, "tool": wish.action, "arguments": arguments, **said}
             )
+            request = {"id": call_id, "arguments": arguments, **said}
+            if decision.arguments is not None:  # what is really used is what is on record
+                request |= {"arguments": clean_json(dict(decision.arguments)), "edited_from": arguments}
             if decision.verdict is Verdict.ALLOW and again:
-                await store.begin_again(session, self.run_id, key, epoch=self.epoch)
+                edited = None if decision.arguments is None else request
+                await store.begin_again(session, self.run_id, key, epoch=self.epoch, request=edited)
             elif decision.verdict is Verdict.ALLOW:
-                request = {"id": call_id, "arguments": arguments, **said}
                 await store.add_step(session, self._step(key, StepKind.TOOL, wish.action, request, None))
             if decision.verdict is Verdict.ASK:
                 approval = await self.governance.request_approval(session, wish, decision, step_key=key)
@@ -428,15 +433,18 @@ def read(steps: Sequence[Step]) -> Loaded:
     replies: dict[int, ReplyRecord] = {}
     results: dict[tuple[int, int], ToolRecord] = {}
     begun: dict[Place, StepStatus] = {}
+    edited: dict[Place, Mapping[str, Any]] = {}
     for step in steps:
         turn, _, index = step.key.removeprefix("turn-").partition(".call-")
         if step.kind == StepKind.MODEL:
             replies[int(turn)] = reply_from_json(step.result or {})
         elif step.result is None:
             begun[int(turn), int(index)] = StepStatus(step.status)
+            if "edited_from" in step.request:
+                edited[int(turn), int(index)] = step.request["arguments"]
         else:
             results[int(turn), int(index)] = tool_from_json(step.result)
-    return Loaded(Recorded(replies, results), begun)
+    return Loaded(Recorded(replies, results), begun, edited)
 
 
 def _plus(column: Any, amount: int | Decimal | None) -> Any:

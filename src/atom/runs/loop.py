@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -18,6 +18,7 @@ from atom.governance.service import Wish
 from atom.governance.taint import TAINTING, Reading, answered, traceable
 from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError
 from atom.infra.trace import Tracer
+from atom.kit.text import canonical_json
 from atom.llm.calls import Caller
 from atom.llm.errors import OverBudgetError, RoutesDownError
 from atom.llm.ports import ChatRequest, FinishReason, ToolCall
@@ -29,7 +30,7 @@ from atom.runs.models import StepStatus
 from atom.runs.plan import Answer, Ask, Call, Place, may_repeat, next_step
 from atom.runs.ports import ChosenModel, Delta, DeltaSink, Models
 from atom.runs.reading import reading_of, take
-from atom.runs.records import ReplyRecord, ToolRecord, child_output, reply_record
+from atom.runs.records import ReplyRecord, ToolRecord, child_output, edited_denied, edited_note, reply_record
 from atom.runs.shape import shaped
 from atom.runs.sources import Source, find_sources
 from atom.runs.spans import labels, note_result, stint_span, tool_span
@@ -93,6 +94,7 @@ class AgentLoop:
     _notes: dict[int, Sequence[str]] = field(default_factory=dict, init=False)
     _begun: Mapping[Place, StepStatus] = field(default_factory=dict, init=False)
     _reading: Reading = field(default_factory=Reading, init=False)
+    _edited: Mapping[Place, Mapping[str, object]] = field(default_factory=dict, init=False)
     _began: float = field(default_factory=time.monotonic, init=False)
 
     async def run(self) -> Finished:
@@ -106,7 +108,8 @@ class AgentLoop:
     async def _walk(self) -> Finished:
         loaded = await self.journal.load()
         self._replies, self._results = dict(loaded.recorded.replies), dict(loaded.recorded.results)
-        self._notes, self._begun = dict(loaded.recorded.notes), loaded.begun
+        self._notes = dict(loaded.recorded.notes)
+        self._begun, self._edited = loaded.begun, loaded.edited
         self._reading = reading_of(self.work.brief, loaded.recorded)
         for _ in range(MAX_STEPS):
             match next_step(self.recorded, self._begun):
@@ -191,21 +194,22 @@ class AgentLoop:
 
     async def _begin(self, step: Call, tool: Tool | None, *, again: bool) -> ToolRecord:
         """Through the door. `again`: a person said to make a call once more that has begun before."""
-        call = step.call
+        call, work = step.call, self.work
         arguments: dict[str, object] = {}
         if tool is not None:
             try:
-                arguments = self.registry.check_arguments(tool, call.arguments)
+                arguments = self._arguments(step, tool)
             except ToolArgumentsError as error:
                 return await self._refuse(step, str(error), error.code, again=again)
         key = call_key(step.turn, step.index)
         wish = Wish(
-            self.work.agent_id,
-            self.work.run_id,
-            self.work.trigger,
+            work.agent_id,
+            work.run_id,
+            work.trigger,
             call.name,
             arguments,
-            self.work.callers,
+            work.callers,
+            work.requester,
             self._reading,
         )
         decision = await self.journal.authorize(key, call.id, wish, again=again)
@@ -213,7 +217,24 @@ class AgentLoop:
             raise ParkedError("The run waits for an approval.")
         if decision.verdict is Verdict.DENY or tool is None:
             return await self._refuse(step, self._denied(call, decision), self._deny_code(call), again=again)
-        return await self._traced(step, tool, arguments)
+        if decision.arguments is not None:
+            return await self._edited_call(step, tool, decision.arguments)
+        return await self._traced(step, tool, arguments, self._edited.get((step.turn, step.index)))
+
+    async def _edited_call(self, step: Call, tool: Tool, edited: Mapping[str, object]) -> ToolRecord:
+        """A person has changed the arguments, and they are on record. They were checked when they came; another release
+        of the tool may judge otherwise."""
+        try:
+            arguments = self.registry.check_arguments(tool, canonical_json(dict(edited)))
+        except ToolArgumentsError as error:
+            return await self._refuse(step, str(error), error.code, again=True)
+        return await self._traced(step, tool, arguments, edited)
+
+    def _arguments(self, step: Call, tool: Tool) -> dict[str, object]:
+        """What the model wrote; of a call that has begun, what it began with. Raises ToolArgumentsError."""
+        edited = self._edited.get((step.turn, step.index))
+        written = step.call.arguments if edited is None else canonical_json(dict(edited))
+        return self.registry.check_arguments(tool, written)
 
     async def _resume(self, step: Call, tool: Tool | None, begun: StepStatus) -> ToolRecord:
         """A call that began under an earlier owner and has no recorded end. Of a tool that is gone, nobody knows how it
@@ -226,20 +247,25 @@ class AgentLoop:
         if begun is StepStatus.RETRY or tool is None:
             return await self._begin(step, tool, again=True)
         try:
-            arguments = self.registry.check_arguments(tool, step.call.arguments)
+            arguments = self._arguments(step, tool)
         except ToolArgumentsError as error:  # another release of the tool
             return await self._refuse(step, str(error), error.code, again=True)
         await self.journal.again(key)
-        return await self._traced(step, tool, arguments)
+        return await self._traced(step, tool, arguments, self._edited.get((step.turn, step.index)))
 
-    async def _traced(self, step: Call, tool: Tool, arguments: dict[str, object]) -> ToolRecord:
+    async def _traced(
+        self, step: Call, tool: Tool, arguments: dict[str, object], edited: Mapping[str, object] | None
+    ) -> ToolRecord:
+        """`edited`: the arguments, if they are not those that the model wrote."""
         run_id, key = self.work.run_id, call_key(step.turn, step.index)
         with tool_span(self.tracer, run_id, key=key, tool=tool.name, call_id=step.call.id, arguments=arguments) as span:
-            record = await self._perform(key, tool, arguments)
+            record = await self._perform(key, tool, arguments, edited)
             note_result(self.tracer, span, record)
             return record
 
-    async def _perform(self, key: str, tool: Tool, arguments: dict[str, object]) -> ToolRecord:
+    async def _perform(
+        self, key: str, tool: Tool, arguments: dict[str, object], edited: Mapping[str, object] | None
+    ) -> ToolRecord:
         context = ToolContext(
             run_id=self.work.run_id,
             agent_id=self.work.agent_id,
@@ -264,6 +290,8 @@ class AgentLoop:
             record = self._failed(tool, f"{tool.name} did not end within {tool.timeout:g} s.", "tool_timeout")
         except AtomError as error:
             record = self._failed(tool, str(error), error.code)
+        if edited is not None:
+            record = replace(record, content=f"{edited_note(edited)}\n{record.content}")
         if record.code is not None:
             log.warning("execution.tool_failed", tool=tool.name, error_code=record.code, run_id=str(self.work.run_id))
         end = End(self._reading.labels | (TAINTING & (record.labels or frozenset())), written)
@@ -297,7 +325,8 @@ class AgentLoop:
     def _denied(self, call: ToolCall, decision: Decision) -> str:
         if self._deny_code(call) == "unknown_tool":
             return f"There is no tool {call.name!r} here. There are: {', '.join(self.work.tools) or 'none'}."
-        return f"{call.name} is refused. {decision.text} Do the task without it, or say that you cannot."
+        edited = "" if decision.arguments is None else f"{edited_denied(decision.arguments)} "
+        return f"{call.name} is refused. {edited}{decision.text} Do the task without it, or say that you cannot."
 
     def _deny_code(self, call: ToolCall) -> str:
         return "denied" if call.name in self.work.tools and self.registry.find(call.name) else "unknown_tool"

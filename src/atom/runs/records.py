@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atom.governance.models import Label, Vouched
-from atom.kit.text import clean, clean_json
+from atom.kit.text import canonical_json, clean, clean_json, shorten
 from atom.llm.ports import Completion, FinishReason, ToolCall, Usage
 from atom.runs.models import Run, RunStatus
 from atom.runs.shape import misfit
@@ -14,6 +14,7 @@ from atom.tools.ports import SourceLine, ToolOutput
 
 VERSION = 1
 EMPTY = "It was empty."
+SHOWN_ARGUMENTS = 2000  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,20 @@ def child_output(child: Run, agent: str) -> ToolOutput:
     if child.error is not None:
         raise ToolError(f"The run of {agent!r} failed: {child.error['message']}", hint="Do it another way.")
     raise ToolError(f"The run of {agent!r} was cancelled.", hint="Do it another way, or say that you cannot.")
+
+
+def edited_note(arguments: Mapping[str, Any]) -> str:
+    """What the model is told of a call that a person has changed."""
+    shown = _shown(arguments)
+    return f"[A person changed the arguments of this call to {shown} and approved that. It was made with them.]"
+
+
+def edited_denied(arguments: Mapping[str, Any]) -> str:
+    return f"A person had changed its arguments to {_shown(arguments)}, and that is what was judged."
+
+
+def _shown(arguments: Mapping[str, Any]) -> str:
+    return shorten(canonical_json(dict(arguments)), SHOWN_ARGUMENTS)
 
 
 def reply_to_json(record: ReplyRecord) -> dict[str, Any]:

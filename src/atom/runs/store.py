@@ -305,11 +305,15 @@ async def retried(session: AsyncSession, id_: UUID) -> None:
     )
 
 
-async def begin_again(session: AsyncSession, id_: UUID, key: str, *, epoch: int) -> None:
+async def begin_again(
+    session: AsyncSession, id_: UUID, key: str, *, epoch: int, request: dict[str, Any] | None
+) -> None:
+    """`request`: what it is made with now, when that has changed."""
+    changed = {} if request is None else {"request": request}
     await session.execute(
         update(Step)
         .where(Step.execution_id == id_, Step.key == key)
-        .values(status=StepStatus.STARTED.value, epoch=epoch)
+        .values(status=StepStatus.STARTED.value, epoch=epoch, **changed)
     )
 
 

@@ -282,6 +282,18 @@ class GovernanceSettings(Group):
     cache_seconds: float = Field(
         default=600.0, gt=0, le=86_400, description="Longest a decision stays in the cache. A change ends it at once."
     )
+    approval_seconds: float = Field(
+        default=86_400.0,
+        ge=1,
+        le=2_592_000,
+        description="How long people have to decide what an agent asks; a policy may give them less.",
+    )
+    webhook_allow: Names = Field(
+        default=(),
+        description="Hosts that webhooks may go to, comma-separated, written as for ATOM_TOOLS__HTTP_ALLOW. Empty: "
+        "every public host, over https. Inner hosts only when they are named here.",
+    )
+    webhook_seconds: float = Field(default=10.0, gt=0, le=60, description="Seconds that a receiver has to answer.")
 
 
 class WorkspaceSettings(Group):

@@ -100,6 +100,11 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Mapping[str, Any
     return settings.model_copy(update={"home": settings.home.absolute()})
 
 
+def editor_command() -> str:
+    """What this person edits texts with."""
+    return os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+
+
 def origins(settings: Settings, environ: Mapping[str, str] | None = None) -> list[Origin]:
     """Every effective setting with its source, secrets masked."""
     _, sources = _collect(os.environ if environ is None else environ)

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, func, insert, or_, select, text, update
+from sqlalchemy import func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -244,13 +244,10 @@ async def anybody_since(session: AsyncSession, seconds: float) -> bool:
     return await session.scalar(query) is not None
 
 
-async def rewrap(session: AsyncSession, id_: UUID, envelope: dict[str, Any], *, was: str) -> bool:
-    """Compare-and-set on the key-encryption key: false when somebody was faster."""
+async def rewrap(session: AsyncSession, id_: UUID, envelope: dict[str, Any], *, was: str) -> None:
+    """Compare-and-set on the key-encryption key: nothing when somebody was faster."""
     statement = update(AgentTrigger).where(AgentTrigger.id == id_, AgentTrigger.kek_id == was)
-    done = await session.execute(
-        statement.values(envelope=envelope, kek_id=envelope["kek_id"]), execution_options=AS_FOUND
-    )
-    return cast(CursorResult[Any], done).rowcount == 1
+    await session.execute(statement.values(envelope=envelope, kek_id=envelope["kek_id"]), execution_options=AS_FOUND)
 
 
 def ahead(seconds: float) -> Any:

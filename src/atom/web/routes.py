@@ -9,12 +9,15 @@ from atom.feed.stream import Stream
 from atom.governance import api as governance_api
 from atom.governance.audit.api import audit_routes
 from atom.governance.cache_api import decision_cache_routes
+from atom.governance.delegation import DelegationService
+from atom.governance.delegation_api import delegation_routes
 from atom.governance.evidence.api import maturity_routes
 from atom.governance.evidence.promotion import MaturityService
 from atom.governance.explain_api import explain_routes
 from atom.governance.grants.api import grant_routes
 from atom.governance.halt_api import halt_routes
 from atom.governance.policies.api import policy_routes
+from atom.governance.webhooks.api import webhook_routes
 from atom.identity import api as identity_api
 from atom.identity.guard import public
 from atom.identity.models import Permission
@@ -52,7 +55,9 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         artefact_routes(ArtefactService(parts.workspaces), base.sessions, guard),
         runs_api.file_routes(parts.agents, parts.workspaces, base.sessions, guard),
         runs_api.index_routes(parts.agents, parts.jobs, base.sessions, guard),
+        delegation_routes(DelegationService(parts.approvals, base.outbox, base.clock), base.sessions, guard),
         governance_api.routes(parts.approvals, base.sessions, guard),
+        webhook_routes(parts.governance.webhooks.service, base.sessions, guard),
         tools_api.routes(parts.tools, guard),
         maturity_routes(MaturityService(parts.agents), base.sessions, guard),
         rating_routes(parts.training.ratings, base.sessions, guard),

@@ -198,7 +198,11 @@ class Server:
             support["feed"] = atom.parts.hub.run
         self._support += [self._spawn(name, task, self._stop) for name, task in support.items()]
         if ServerRole.WORKER in self.roles:
-            work = {"sweep": atom.sweep.run, "queue": self._answer_rings}
+            work = {
+                "sweep": atom.sweep.run,
+                "queue": self._answer_rings,
+                "webhooks": atom.parts.governance.webhooks.sender.run,
+            }
             self._work += [self._spawn(name, task, self._stop_work) for name, task in work.items()]
 
     def _spawn(self, name: str, run: Task, stop: asyncio.Event) -> asyncio.Task[None]:

@@ -15,11 +15,12 @@ from atom.agents.service import AgentService
 from atom.errors import AtomError
 from atom.governance.decide import Decision, Reason
 from atom.governance.evidence import store
-from atom.governance.evidence.kinds import OWN_FAULTS, ApprovalOutcome, Stepping, is_violation
+from atom.governance.evidence.kinds import OWN_FAULTS, Stepping, is_violation
 from atom.governance.evidence.ladder import MOST_RECENT, Tally
 from atom.governance.evidence.promotion import MaturityService, Wanted
 from atom.governance.evidence.service import EvidenceService
 from atom.governance.models import Maturity, Verdict
+from atom.governance.ports import Outcome
 from atom.governance.service import GovernanceService, standing
 from atom.governance.tables import Approval
 from atom.infra.db import Sessions, unit_of_work
@@ -36,6 +37,8 @@ from tests.governance.evidence.conftest import (
     rows,
     wish,
 )
+
+DECIDED = (Outcome.APPROVED, Outcome.EDITED, Outcome.REJECTED)
 
 
 async def test_latest_rating_of_a_run_counts_and_the_earlier_ones_stay_on_record(
@@ -108,9 +111,9 @@ async def test_intervention_of_a_person_counts_once_for_each_way(
     assert (tally.judged, tally.intervened, tally.episodes) == (1, 1, 0)
 
 
-@pytest.mark.parametrize("outcome", list(ApprovalOutcome))
+@pytest.mark.parametrize("outcome", DECIDED)
 async def test_decided_approval_is_evidence_of_its_class(
-    agents: AgentService, evidence: EvidenceService, sessions: Sessions, outcome: ApprovalOutcome
+    agents: AgentService, evidence: EvidenceService, sessions: Sessions, outcome: Outcome
 ) -> None:
     agent = await create(agents, sessions)
     approval = Approval(
@@ -118,7 +121,7 @@ async def test_decided_approval_is_evidence_of_its_class(
     )
     for _ in range(2):
         async with unit_of_work(sessions) as session:
-            await evidence.approval_decided(session, approval, outcome)
+            await evidence.decided(session, approval, outcome)
     kept = await rows(sessions, "SELECT kind, action_class, by, approval_id FROM evidence")
     assert kept == [(outcome.value, "egress", "admin:boss", approval.id)]
 
@@ -250,7 +253,7 @@ async def test_a_sum_in_sql_is_the_sum(agents: AgentService, evidence: EvidenceS
     runs = [a_run(agent, *chance.sample(sorted(ACTIONS), 2)) for _ in range(25)]
     scores: dict[UUID, float] = {}
     stepped: set[UUID] = set()
-    decided = dict.fromkeys(ApprovalOutcome, 0)
+    decided = dict.fromkeys(DECIDED, 0)
     async with unit_of_work(sessions) as session:
         for run in runs:
             kind = chance.choice(["rated", "rated", "failed", "intervened", "decided"])
@@ -264,13 +267,13 @@ async def test_a_sum_in_sql_is_the_sum(agents: AgentService, evidence: EvidenceS
                 stepped.add(run.run_id)
                 await evidence.intervened(session, run, ADMIN, Stepping.CANCEL)
             else:
-                outcome = chance.choice(list(ApprovalOutcome))
+                outcome = chance.choice(DECIDED)
                 decided[outcome] += 1
-                stepped |= {run.run_id} if outcome is ApprovalOutcome.EDITED else set()
+                stepped |= {run.run_id} if outcome is Outcome.EDITED else set()
                 approval = Approval(
                     id=new_id(), execution_id=run.run_id, agent_id=agent.id, agent_version=1, action="read"
                 )
-                await evidence.approval_decided(session, approval, outcome)
+                await evidence.decided(session, approval, outcome)
         tally = await store.tally(session, store.Scope(agent.id))
         by_class = await store.tally(session, store.Scope(agent.id, "egress"))
     assert (tally.episodes, tally.successes) == (len(scores), sum(scores.values()))
@@ -310,7 +313,7 @@ async def test_no_sequence_of_evidence_raises_a_maturity(
                 approval = Approval(
                     id=new_id(), execution_id=run.run_id, agent_id=agent.id, agent_version=1, action="write"
                 )
-                await evidence.approval_decided(session, approval, ApprovalOutcome(piece))
+                await evidence.decided(session, approval, Outcome(piece))
             now = standing(await agents.get(session, str(agent.id)))
         ranks.append(now.maturity.rank)
         assert piece != "violated" or ranks[-1] == max(1, ranks[-2] - 1)

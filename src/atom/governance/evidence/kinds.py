@@ -21,18 +21,6 @@ class Kind(StrEnum):
     VIOLATION = "violation"
 
 
-class ApprovalOutcome(StrEnum):
-    """What a person made of a question. `approved`: unchanged."""
-
-    APPROVED = "approved"
-    EDITED = "edited"
-    REJECTED = "rejected"
-
-    @property
-    def kind(self) -> Kind:
-        return Kind(self.value)
-
-
 class Stepping(StrEnum):
     """How a person stepped in while an agent worked."""
 

@@ -18,10 +18,11 @@ from atom.governance import store as audit_store
 from atom.governance.decide import Decision
 from atom.governance.evidence import store
 from atom.governance.evidence.changes import Change, change_maturity, class_maturity
-from atom.governance.evidence.kinds import OWN_FAULTS, ApprovalOutcome, How, Kind, OfRun, Stepping
+from atom.governance.evidence.kinds import OWN_FAULTS, How, Kind, OfRun, Stepping
 from atom.governance.evidence.ladder import keeps, standing_bound
 from atom.governance.evidence.tables import Evidence
 from atom.governance.models import Action, ActionClass, Maturity
+from atom.governance.ports import Outcome
 from atom.governance.tables import Approval
 from atom.governance.wish import Wish
 from atom.identity.models import Principal, Role
@@ -51,7 +52,8 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceService:
-    """`actions` are the registered ones by exact name. Whoever calls this has locked the run, if there is one."""
+    """An ApprovalListener. `actions` are the registered ones by exact name. Whoever calls this has locked the run, if
+    there is one."""
 
     agents: AgentService
     actions: Mapping[str, Action]
@@ -120,10 +122,15 @@ class EvidenceService:
         )
         await self._add(session, piece)
 
-    async def approval_decided(self, session: AsyncSession, approval: Approval, outcome: ApprovalOutcome) -> None:
-        """A person has decided a question. `approval` is as it is after that."""
+    async def decided(self, session: AsyncSession, approval: Approval, outcome: Outcome) -> None:
+        """A question has ended, and `approval` is as it is after that. What nobody decided is evidence of nothing.
+
+        A question that was asked once more is decided once more: then its last word counts.
+        """
+        if outcome is Outcome.EXPIRED:
+            return
         piece = Piece(
-            outcome.kind,
+            Kind(outcome.value),
             f"approval:{approval.id}",
             approval.agent_id,
             approval.agent_version,
@@ -132,6 +139,7 @@ class EvidenceService:
             approval_id=approval.id,
             action_class=self._class_of(approval.action),
             data={"action": approval.action},
+            replaces=True,
         )
         await self._add(session, piece)
 
@@ -188,7 +196,8 @@ class EvidenceService:
         agent = await self.agents.get(session, str(piece.agent_id), lock=True)
         known = await store.counted(session, piece.source)
         if known is not None:
-            same = (known.score, known.data.get("note")) == (piece.score, piece.data.get("note"))
+            before = (known.kind, known.score, known.data.get("note"))
+            same = before == (piece.kind.value, piece.score, piece.data.get("note"))
             if not piece.replaces or same:
                 return None
             await store.replaced(session, known.id)

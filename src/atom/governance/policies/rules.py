@@ -157,6 +157,7 @@ class Rule:
     risk: Risk | None
     eyes: Eyes
     description: str = ""
+    seconds: float | None = None
 
     @property
     def needs(self) -> frozenset[str]:
@@ -164,7 +165,7 @@ class Rule:
 
     def spoken(self, unclear: Sequence[str] = ()) -> Spoken:
         detail = f"{self.description} [taken as fulfilled: {'; '.join(unclear)}]" if unclear else self.description
-        return Spoken(self.name, Reason.POLICY, self.verdict, self.risk, self.eyes, detail.strip())
+        return Spoken(self.name, Reason.POLICY, self.verdict, self.risk, self.eyes, detail.strip(), self.seconds)
 
     def judge(self, moment: Moment) -> Spoken | None:
         """What it says to a call by an agent and with an action that it is about."""

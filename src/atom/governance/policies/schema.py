@@ -188,6 +188,7 @@ class RulePart(Part):
     effect: Literal["raise", "ask", "forbid"]
     risk: RiskNumber | None = None
     eyes: Literal["other", "two"] | None = None
+    approval_seconds: Annotated[int, BeforeValidator(_a_number), Field(ge=1, le=2_592_000)] | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> "RulePart":
@@ -195,6 +196,8 @@ class RulePart(Part):
             raise ValueError("`risk` (2 to 4) goes with effect `raise`, and with no other")
         if self.effect == "forbid" and self.eyes is not None:
             raise ValueError("`eyes` is about who approves; what is forbidden nobody approves")
+        if self.effect == "forbid" and self.approval_seconds is not None:
+            raise ValueError("`approval_seconds` is about who approves; what is forbidden nobody approves")
         return self
 
     def build(self, policy: str) -> Rule:
@@ -207,6 +210,7 @@ class RulePart(Part):
             risk=Risk(self.risk) if self.risk is not None else None,
             eyes=Eyes(self.eyes) if self.eyes is not None else Eyes.ANY,
             description=self.description,
+            seconds=self.approval_seconds,
         )
 
 

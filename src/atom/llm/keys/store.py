@@ -14,6 +14,7 @@ from atom.llm.keys.models import KeyStatus, LlmConfig, LlmRoute, ProviderKey
 MAX_KEYS = 10_000
 ONE_VIEW = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 LAST_USES = text("SELECT key_id, max(at) AS at FROM llm_call WHERE key_id = ANY(:ids) GROUP BY key_id")
+COUNT_TO_REWRAP = text("SELECT count(*) FROM vault_use WHERE kek_id <> :kek_id")
 TO_REWRAP = text(
     "SELECT id FROM provider_key WHERE kek_id <> :kek_id AND removed_at IS NULL AND id > :after"
     " ORDER BY id LIMIT :limit"
@@ -97,8 +98,8 @@ async def to_rewrap(session: AsyncSession, kek_id: str, *, after: UUID, limit: i
 
 
 async def count_to_rewrap(session: AsyncSession, kek_id: str) -> int:
-    query = select(func.count()).where(ProviderKey.kek_id != kek_id, ProviderKey.removed_at.is_(None))
-    return await session.scalar(query) or 0
+    """Of everything that is sealed, provider keys or not."""
+    return await session.scalar(COUNT_TO_REWRAP, {"kek_id": kek_id}) or 0
 
 
 async def last_uses(session: AsyncSession, ids: Sequence[UUID]) -> dict[UUID, datetime]:

@@ -14,14 +14,9 @@ SHARED = text("SELECT pg_advisory_xact_lock_shared(:lock)")
 # Every table that keeps envelopes: a key-encryption key is in use while one of them names it.
 IN_USE = text(
     "SELECT kek_id FROM vault_kek k WHERE EXISTS"
-    " (SELECT 1 FROM provider_key p WHERE p.kek_id = k.kek_id AND p.removed_at IS NULL)"
-    " OR EXISTS (SELECT 1 FROM trigger t WHERE t.kek_id = k.kek_id AND t.removed_at IS NULL)"
-    " ORDER BY created_at, kek_id"
+    " (SELECT 1 FROM vault_use u WHERE u.kek_id = k.kek_id) ORDER BY created_at, kek_id"
 )
-OLDER = text(
-    "SELECT EXISTS (SELECT 1 FROM provider_key WHERE kek_id <> :kek_id AND removed_at IS NULL)"
-    " OR EXISTS (SELECT 1 FROM trigger WHERE kek_id <> :kek_id AND removed_at IS NULL)"
-)
+OLDER = text("SELECT EXISTS (SELECT 1 FROM vault_use WHERE kek_id <> :kek_id)")
 
 
 async def one_at_a_time(session: AsyncSession) -> None:

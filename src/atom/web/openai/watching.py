@@ -16,6 +16,7 @@ from atom.events.models import Event, EventType
 from atom.feed.stream import Heartbeat, Stream
 from atom.feed.viewer import Viewer
 from atom.governance.approvals import ApprovalService
+from atom.governance.inbox_store import Wanted
 from atom.governance.tables import Approval, ApprovalStatus
 from atom.infra.db import Sessions, unit_of_work
 from atom.runs.models import Run, RunStatus, WaitReason
@@ -109,9 +110,8 @@ class Watch:
             run, agent = await self.runs.get(session, run_id)
             pending: Sequence[tuple[Approval, str]] = ()
             if run.wait_reason == WaitReason.APPROVAL:
-                pending = await self.approvals.page(
-                    session, status=ApprovalStatus.PENDING, run_id=run_id, before=None, limit=1
-                )
+                wanted = Wanted(status=ApprovalStatus.PENDING, run_id=run_id)
+                pending = await self.approvals.page(session, wanted, before=None, limit=1)
         return Standing(run, agent, pending[0][0] if pending else None, cut)
 
 
