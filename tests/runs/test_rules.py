@@ -64,20 +64,22 @@ def test_tool_result_survives_the_journal(record: ToolRecord) -> None:
 
 
 def test_journal_is_read_back_by_its_keys() -> None:
-    def step(key: str, kind: StepKind, result: dict[str, object] | None) -> Step:
+    def step(key: str, kind: StepKind, result: dict[str, object] | None, **request: object) -> Step:
         status = StepStatus.DONE if result else StepStatus.STARTED
-        return Step(key=key, kind=kind.value, result=result, status=status.value)
+        return Step(key=key, kind=kind.value, request=request, result=result, status=status.value)
 
     loaded = read(
         [
             step(reply_key(0), StepKind.MODEL, reply_to_json(reply(text="hi"))),
             step(call_key(0, 1), StepKind.TOOL, tool_to_json(ToolRecord("r", None, ()))),
-            step(call_key(12, 3), StepKind.TOOL, None),
+            step(call_key(12, 3), StepKind.TOOL, None, arguments={"n": 1}),
+            step(call_key(12, 4), StepKind.TOOL, None, arguments={"n": 2}, edited_from={"n": 1}),
         ]
     )
     assert loaded.recorded.replies[0].text == "hi"
     assert loaded.recorded.results[0, 1].content == "r"
-    assert loaded.begun == {(12, 3): StepStatus.STARTED}
+    assert loaded.begun == {(12, 3): StepStatus.STARTED, (12, 4): StepStatus.STARTED}
+    assert loaded.edited == {(12, 4): {"n": 2}}
 
 
 @given(

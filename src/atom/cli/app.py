@@ -45,7 +45,7 @@ COMMANDS = {
     "approvals": Entry("atom.cli.approvals:app", "Decide what agents ask for.", "atom approvals list"),
     "webhooks": Entry(
         "atom.cli.webhooks:app",
-        "Tell other systems what waits for people, and what they decide.",
+        "Tell other systems what waits, and what is decided.",
         "atom webhooks add chat https://chat.example.com/atom",
     ),
     "training": Entry(
