@@ -157,14 +157,8 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     tools = ToolRegistry(builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=search_text))
     agents = AgentService(base.outbox, frozenset(tools.names), llm.choose, ChangeBook(base.outbox))
     actions = [tools.get(name).action for name in tools.names]
-    governance = build_governance(
-        stands_on,
-        settings.governance,
-        actions,
-        (taint_speaker(agents),),
-        agents=agents,
-        under=Under(layer.ledger, layer.vault),
-    )
+    under = Under(agents, layer.ledger, layer.vault, (taint_speaker(agents),))
+    governance = build_governance(stands_on, settings.governance, actions, under)
     workspaces = open_workspaces(settings)
     reader = base.reader
     dropped = Counter(

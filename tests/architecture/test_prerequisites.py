@@ -36,8 +36,17 @@ def program(folder: Path, name: str, code: str) -> None:
 
 def run(path: Path, *, uid: int) -> str:
     program(path, "id", f"#!/bin/sh\necho {uid}\n")
+    for made in ("build/s3-server/bin/moto_server", "build/agentdojo/complete"):
+        (path.parent / made).parent.mkdir(parents=True, exist_ok=True)
+        program(path.parent, made, "")
     done = subprocess.run(
-        [str(SCRIPT)], env={"PATH": str(path)}, capture_output=True, text=True, timeout=30, check=False
+        [str(SCRIPT)],
+        env={"PATH": str(path)},
+        cwd=path.parent,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -24,10 +24,15 @@ from atom.settings import GovernanceSettings
 
 @dataclass(frozen=True, slots=True)
 class Under:
-    """What governance uses of the model layer: what calls cost, and where secrets are kept."""
+    """What governance uses of others: the agents, what calls cost, where secrets are kept.
 
+    `speakers` know rules beside the table and the policies.
+    """
+
+    agents: AgentService
     ledger: LedgerService
     vault: Vault
+    speakers: tuple[Speaker, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +51,10 @@ class GovernanceLayer:
 
 
 def build_governance(
-    base: Base,
-    settings: GovernanceSettings,
-    actions: Iterable[Action],
-    speakers: tuple[Speaker, ...] = (),
-    *,
-    agents: AgentService,
-    under: Under,
+    base: Base, settings: GovernanceSettings, actions: Iterable[Action], under: Under
 ) -> GovernanceLayer:
-    """`speakers` know rules beside the table and the policies. Raises InternalError for a wrongly declared action."""
-    registered = ActionRegistry(actions)
+    """Raises InternalError for a wrongly declared action."""
+    agents, registered = under.agents, ActionRegistry(actions)
     knowledge = Knowledge(base.clock, settings.cache_entries, settings.cache_seconds)
     knowledge.measured_by(base.registry)
     judge = PolicyJudge(base.clock, LedgerCosts(under.ledger))
@@ -63,7 +62,7 @@ def build_governance(
     door = GovernanceService(
         agents,
         registered,
-        speakers,
+        under.speakers,
         knowledge,
         judge,
         listeners=(webhooks.service,),
