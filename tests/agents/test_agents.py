@@ -12,7 +12,6 @@ import pytest
 import pytest_asyncio
 
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
-from tests.support.planted import with_keys
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -21,7 +20,7 @@ async def atom(cluster: Any, open_folder: Path) -> AsyncIterator[RunningAtom]:
     home.mkdir(mode=0o711)
     name = f"agents_{uuid4().hex[:12]}"
     database = cluster.create(name, "atom_template")
-    async with running_atom(with_keys(settings_for_tests(home)), database) as running:
+    async with running_atom(settings_for_tests(home), database) as running:
         yield running
     cluster.drop(name)
 
