@@ -23,7 +23,7 @@ test: setup ## make check, then all tests
 bench: setup ## measure: a table here, JSON in build/bench
 	@exec .venv/bin/python -m scripts.house.bench $(ARGS)
 
-campaign: setup ## property tests with full volumes, seeds printed; goes on where it was interrupted
+campaign: setup ## all tests with full volumes and planted canaries, seeds printed; goes on where it was interrupted
 	@exec .venv/bin/python -m scripts.house.campaign $(ARGS)
 
 reference: setup ## write docs/reference from the code

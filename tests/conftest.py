@@ -25,6 +25,7 @@ from atom.infra.metrics import DatabaseMetrics
 from atom.infra.outage import database_outage
 from atom.infra.schema import migrate
 from atom.settings import DatabaseSettings
+from tests.support.departures import DATABASE, departs
 from tests.support.processes import roomy_folder
 
 settings.register_profile("sample", max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -55,6 +56,8 @@ class Cluster:
         return self.url(name)
 
     def drop(self, name: str) -> None:
+        admin = parse_database_url(self.postgres.endpoint.admin_url).set(database=name, drivername="postgresql")
+        departs(DATABASE, admin.render_as_string(hide_password=False))
         with self.admin() as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from atom.settings import FIELDS, PLAIN, Provider, SettingsError, load, origins, variable_name
+from tests.support.planted import planted
 
-CANARY = "hunter2Canary9XyZ"
+CANARY = planted("Anthropic key of the settings", "hunter2Canary9XyZ")
 URL = f"postgresql://atom:{CANARY}@db/atom"
 EVERY = [(group, name) for group, name in FIELDS if group]
 

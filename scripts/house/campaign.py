@@ -1,4 +1,7 @@
-"""`make campaign`: every property test with full volumes. Seeds are printed; an interrupted campaign goes on.
+"""`make campaign`: every test, property tests with full volumes, and 20 canaries in the places of the tests' keys.
+
+Afterwards none of the canaries may be in anything that the whole suite has left: see tests/support/canary_watch.py.
+Seeds are printed; an interrupted campaign goes on.
 
 The state is build/campaign/state.json. The same seed gives the same examples: `make campaign ARGS="--seed 42"`.
 """
@@ -7,14 +10,18 @@ import argparse
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from scripts.house import canaries
+
 ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / "build" / "campaign" / "state.json"
+REPORTS = "canaries"  # beside it: what the watch for canaries has seen of each file
 MORE = {  # volumes of tests that are not property tests
     "CRASH_POINTS": "all",
     "CANCELLATIONS": "1000",
@@ -58,7 +65,7 @@ def load() -> Campaign | None:
 
 
 def property_tests(root: Path) -> list[str]:
-    """Test files that use hypothesis, and those that take more points in a campaign."""
+    """Test files that use hypothesis, and those that take more points in a campaign: the ones that take long."""
     signs = ("from hypothesis", *MORE)
     found = [
         path
@@ -68,6 +75,13 @@ def property_tests(root: Path) -> list[str]:
     return [path.relative_to(root).as_posix() for path in found]
 
 
+def test_files(root: Path) -> list[str]:
+    """All of them; those that take long in a campaign come last."""
+    every = [path.relative_to(root).as_posix() for path in sorted((root / "tests").rglob("test_*.py"))]
+    large = set(property_tests(root))
+    return sorted(every, key=lambda file: (file in large, file))
+
+
 def begin(files: list[str], options: argparse.Namespace) -> Campaign:
     """The interrupted campaign, when it is the one that is asked for; else a new one."""
     old = load()
@@ -75,6 +89,7 @@ def begin(files: list[str], options: argparse.Namespace) -> Campaign:
     if old and same and not options.new and set(files) - set(old.done):
         print(f"campaign: goes on, seed {old.seed}, {len(old.done)} of {len(files)} files done")
         return old
+    shutil.rmtree(STATE.parent / REPORTS, ignore_errors=True)
     campaign = Campaign(options.seed if options.seed is not None else secrets.randbelow(2**32), options.examples)
     print(f"campaign: seed {campaign.seed}, {campaign.examples} examples a property, {len(files)} files")
     return campaign
@@ -82,8 +97,10 @@ def begin(files: list[str], options: argparse.Namespace) -> Campaign:
 
 def run(file: str, campaign: Campaign) -> Outcome:
     command = [sys.executable, "-m", "pytest", file, "-p", "scripts.house.campaign_profile", "--timeout=0"]
+    command += ["-p", canaries.PLUGIN]
     command += ["--hypothesis-profile=volume", f"--hypothesis-seed={campaign.seed}"]
-    environment = {**os.environ, **MORE, "CAMPAIGN_EXAMPLES": str(campaign.examples)}
+    planted = canaries.variables(campaign.seed, canaries.report_of(STATE.parent / REPORTS, file))
+    environment = {**os.environ, **MORE, **planted, "CAMPAIGN_EXAMPLES": str(campaign.examples)}
     begun = time.monotonic()
     done = subprocess.run(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, timeout=FILE_TIMEOUT, check=False
@@ -102,7 +119,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--examples", type=int, default=10_000, help="examples of each property (10000)")
     parser.add_argument("--new", action="store_true", help="forget an interrupted campaign")
     options = parser.parse_args(arguments)
-    files = property_tests(ROOT)
+    files = test_files(ROOT)
     campaign = begin(files, options)
     campaign.save()
     for file in files:
@@ -119,7 +136,19 @@ def main(arguments: list[str]) -> int:
         f"campaign: {len(campaign.done)} files, {len(failed)} failed, seed {campaign.seed}; "
         f"state in {STATE.relative_to(ROOT)}"
     )
-    return 1 if failed else 0
+    faults = search(campaign, files)
+    return 1 if failed or faults else 0
+
+
+def search(campaign: Campaign, files: list[str]) -> list[str]:
+    """Says what the canaries came to. Returns why they have failed, if they have."""
+    found = canaries.add_up(campaign.seed, STATE.parent / REPORTS, files)
+    canaries.write(found, STATE.parent / "canaries.json")
+    for line in found.lines():
+        print(f"canaries: {line}")
+    for fault in found.faults:
+        print(f"canaries: FAIL {fault}")
+    return found.faults
 
 
 if __name__ == "__main__":

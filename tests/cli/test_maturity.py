@@ -17,6 +17,7 @@ from atom.cli.app import run
 from atom.llm.testing import ScriptedModel, call
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
 from tests.cli.conftest import Result
+from tests.support.planted import with_keys
 
 Said = Callable[..., Awaitable[Result]]
 LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[")
@@ -25,7 +26,7 @@ LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[")
 @pytest_asyncio.fixture
 async def atom(database: URL, home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningAtom]:
     model = ScriptedModel("draft", "better", call("delete_file", path="a"), "no")
-    async with running_atom(settings_for_tests(home), database, model) as found:
+    async with running_atom(with_keys(settings_for_tests(home)), database, model) as found:
         monkeypatch.setenv("ATOM_URL", found.url)
         monkeypatch.setenv("ATOM_TOKEN", found.token)
         await found.agent(tools=["delete_file"])

@@ -13,13 +13,14 @@ from atom.errors import ConflictError, ForbiddenError, InvalidError, NotFoundErr
 from atom.llm.testing import call
 from atom.web.testing import running_atom, settings_for_tests
 from tests.support.gated import Gate, GatedModel
+from tests.support.planted import with_keys
 
 
 async def test_every_method_of_the_client(database: URL, home: Path) -> None:
     gate = Gate()
     model = GatedModel([call("current_time")], ["It is ", gate, "late."], ["Later still."])
     async with (
-        running_atom(settings_for_tests(home), database, model) as atom,
+        running_atom(with_keys(settings_for_tests(home)), database, model) as atom,
         AtomClient(atom.url, atom.token) as client,
     ):
         made = await client.agents.create("worker", instructions="Be brief.", tools=["current_time"], maturity="intern")
@@ -70,7 +71,10 @@ async def test_every_method_of_the_client(database: URL, home: Path) -> None:
 
 
 async def test_what_the_server_refuses_is_the_error_it_raised(database: URL, home: Path) -> None:
-    async with running_atom(settings_for_tests(home), database) as atom, AtomClient(atom.url, atom.token) as client:
+    async with (
+        running_atom(with_keys(settings_for_tests(home)), database) as atom,
+        AtomClient(atom.url, atom.token) as client,
+    ):
         await client.agents.create("worker")
         token = await client.tokens.create("viewer", "viewer", expires_in_days=1)
         assert [one.name async for one in client.tokens.list().every(5)] == ["viewer", "admin"]

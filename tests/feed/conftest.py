@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
 from tests.support.own_postgres import own
+from tests.support.planted import with_keys
 
 __all__ = ["own"]
 
@@ -19,6 +20,6 @@ async def shared(cluster: Any, open_folder: Path) -> AsyncIterator[RunningAtom]:
     home.mkdir(mode=0o711)
     name = f"feed_{uuid4().hex[:12]}"
     database = cluster.create(name, "atom_template")
-    async with running_atom(settings_for_tests(home), database) as atom:
+    async with running_atom(with_keys(settings_for_tests(home)), database) as atom:
         yield atom
     cluster.drop(name)

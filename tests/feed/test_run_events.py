@@ -12,6 +12,7 @@ from atom.llm.testing import ScriptedModel, call
 from atom.settings import DatabaseSettings, RunSettings
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
 from tests.support.gated import Gate, GatedModel
+from tests.support.planted import with_keys
 from tests.support.sse import SECONDS, Sent, seen, watching
 
 WHOLE = [
@@ -32,7 +33,7 @@ async def ended(atom: RunningAtom) -> dict[str, Any]:
 
 async def test_a_run_that_has_ended_is_told_from_any_point_without_gap_or_repetition(database: URL, home: Path) -> None:
     model = ScriptedModel(call("current_time"), "It is late.")
-    async with running_atom(settings_for_tests(home), database, model) as atom:
+    async with running_atom(with_keys(settings_for_tests(home)), database, model) as atom:
         run = await ended(atom)
         whole = await seen(atom.http, run["id"])
         assert [item.type for item in whole] == WHOLE
@@ -59,7 +60,9 @@ async def test_a_run_that_has_ended_is_told_from_any_point_without_gap_or_repeti
 
 async def test_deltas_arrive_while_the_model_produces_and_events_in_their_order(database: URL, home: Path) -> None:
     gate = Gate()
-    async with running_atom(settings_for_tests(home), database, GatedModel(["It ", gate, "is late."])) as atom:
+    async with running_atom(
+        with_keys(settings_for_tests(home)), database, GatedModel(["It ", gate, "is late."])
+    ) as atom:
         await atom.agent()
         run = await atom.start("worker", "What time is it?")
         items: list[Sent] = []
@@ -87,7 +90,7 @@ async def test_deltas_arrive_while_the_model_produces_and_events_in_their_order(
 
 async def test_a_viewer_who_comes_back_again_and_again_misses_nothing(database: URL, home: Path) -> None:
     turns = [call("current_time") for _ in range(8)]
-    async with running_atom(settings_for_tests(home), database, ScriptedModel(*turns, "Done.")) as atom:
+    async with running_atom(with_keys(settings_for_tests(home)), database, ScriptedModel(*turns, "Done.")) as atom:
         await atom.agent(tools=["current_time"])
         run = await atom.start("worker", "Look eight times.")
         taken: list[Sent] = []
@@ -162,7 +165,7 @@ async def test_a_run_that_waits_is_watched_on(database: URL, home: Path) -> None
 async def test_a_stream_ends_in_peace_when_the_process_drains(database: URL, home: Path) -> None:
     """The viewer comes back to another process with the number of the last event it has."""
     gate = Gate()
-    async with running_atom(settings_for_tests(home), database, GatedModel(["One ", gate])) as atom:
+    async with running_atom(with_keys(settings_for_tests(home)), database, GatedModel(["One ", gate])) as atom:
         await atom.agent()
         run = await atom.start("worker", "Count.")
         seen: list[str] = []
@@ -177,6 +180,6 @@ async def test_a_stream_ends_in_peace_when_the_process_drains(database: URL, hom
 
 
 async def test_the_events_of_no_run_are_not_found(database: URL, home: Path) -> None:
-    async with running_atom(settings_for_tests(home), database) as atom:
+    async with running_atom(with_keys(settings_for_tests(home)), database) as atom:
         answer = await atom.http.get("/api/runs/01a20a0d-8e88-7117-9c08-46edfd98777f/events")
         assert (answer.status_code, answer.json()["code"]) == (404, "run_not_found")

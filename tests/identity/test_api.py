@@ -5,10 +5,11 @@ from pathlib import Path
 from sqlalchemy import URL
 
 from atom.web.testing import running_atom, settings_for_tests
+from tests.support.planted import with_keys
 
 
 async def test_a_key_is_shown_once_and_never_again(database: URL, home: Path) -> None:
-    async with running_atom(settings_for_tests(home), database) as atom:
+    async with running_atom(with_keys(settings_for_tests(home)), database) as atom:
         made = await atom.http.post("/api/tokens", json={"name": "ci", "role": "operator", "expires_in_days": 7})
         assert made.status_code == 201
         body = made.json()
@@ -28,7 +29,7 @@ async def test_a_key_is_shown_once_and_never_again(database: URL, home: Path) ->
 
 
 async def test_bad_keys_are_refused_by_name_of_the_field(database: URL, home: Path) -> None:
-    async with running_atom(settings_for_tests(home), database) as atom:
+    async with running_atom(with_keys(settings_for_tests(home)), database) as atom:
         for body, field in (
             ({"name": "x", "role": "king"}, "role"),
             ({"name": "", "role": "viewer"}, "name"),

@@ -15,13 +15,13 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
-import redis
 from llmock.scenarios import Fail, StreamFault
 from llmock.testing import LLMockServer
 
 from atom.infra.embedded_postgres import read_endpoint
 from atom.infra.postgres_binaries import find_binaries
 from tests.support.canaries import Canary, Scanner, breed, forms
+from tests.support.dumps import everything_in
 from tests.support.echo_provider import Echo, echoing
 from tests.support.own_redis import OwnRedis, own_redis
 from tests.support.processes import SECONDS, Daemon, agent, atom_up, environment, run_of, settled, start_run, until
@@ -237,28 +237,6 @@ def dump(home: Path) -> bytes:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def everything_in(url: str) -> bytes:
-    """Keys and values of Redis, of every type that it has."""
-    with redis.Redis.from_url(url) as client:
-        found = []
-        for key in client.scan_iter(count=1000):
-            match client.type(key):
-                case b"string":
-                    value: Any = client.get(key)
-                case b"hash":
-                    value = client.hgetall(key)
-                case b"zset":
-                    value = client.zrange(key, 0, -1, withscores=True)
-                case b"set":
-                    value = client.smembers(key)
-                case b"list":
-                    value = client.lrange(key, 0, -1)
-                case kind:
-                    raise AssertionError(kind)
-            found.append(key + b" " + (value if isinstance(value, bytes) else repr(value).encode()))
-        return b"\n".join(found)
 
 
 def test_no_canary_gets_out(home: Path, own_redis: OwnRedis, provider: LLMockServer, echo: Echo) -> None:

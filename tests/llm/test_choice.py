@@ -13,8 +13,9 @@ from atom.llm.choice import LOCAL_MODEL, SCRIPTED_MODEL, Choice, choose, configu
 from atom.llm.errors import ModelNotConfiguredError
 from atom.llm.notes import LOCAL_NOTE, SCRIPTED_NOTE, note_for
 from atom.settings import LlmSettings, LocalModelSettings, Provider
+from tests.support.planted import planted
 
-OPENAI = {"openai_api_key": SecretStr("sk-secret-one"), "openai_model": "gpt-x"}
+OPENAI = {"openai_api_key": SecretStr(planted("choice", "sk-secret-one")), "openai_model": "gpt-x"}
 ANTHROPIC = {"anthropic_api_key": SecretStr("sk-secret-two"), "anthropic_model": "claude-x"}
 SCRIPT = {"scripted_path": Path("script.json")}
 

@@ -6,10 +6,11 @@ from sqlalchemy import URL
 
 from atom.web.server import ServerRole
 from atom.web.testing import running_atom, settings_for_tests
+from tests.support.planted import with_keys
 
 
 async def test_a_job_is_accepted_listed_and_cancelled_before_anybody_works_on_it(database: URL, home: Path) -> None:
-    async with running_atom(settings_for_tests(home), database, roles=frozenset({ServerRole.WEB})) as atom:
+    async with running_atom(with_keys(settings_for_tests(home)), database, roles=frozenset({ServerRole.WEB})) as atom:
         await atom.agent()
         begun = []
         for _ in range(3):
@@ -31,7 +32,7 @@ async def test_a_job_is_accepted_listed_and_cancelled_before_anybody_works_on_it
 
 
 async def test_what_is_no_job_is_not_found(database: URL, home: Path) -> None:
-    async with running_atom(settings_for_tests(home), database) as atom:
+    async with running_atom(with_keys(settings_for_tests(home)), database) as atom:
         nothing = "01a20a0d-8e88-7117-9c08-46edfd98777f"
         for answer in (
             await atom.http.get(f"/api/jobs/{nothing}"),

@@ -16,10 +16,11 @@ from atom.llm.vault.service import Locked
 from atom.ops.vault_check import REPEAT_SECONDS, News
 from atom.settings import LlmSettings, VaultSettings
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
+from tests.support.planted import planted
 from tests.support.polling import eventually
 from tests.support.vaults import KEKS
 
-SECRET = "sk-canary-4f9a7b2e81d6c350aa17"
+SECRET = planted("check of the vault", "sk-canary-4f9a7b2e81d6c350aa17")
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from sqlalchemy import URL
 from atom.llm.ports import ChatModel
 from atom.llm.testing import ScriptedModel
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
+from tests.support.planted import with_keys
 
 Start = Callable[..., AbstractAsyncContextManager[RunningAtom]]
 
@@ -22,7 +23,7 @@ def start(database: URL, home: Path) -> Start:
     @asynccontextmanager
     async def run(*replies: Any, model: ChatModel | None = None, **groups: Any) -> AsyncIterator[RunningAtom]:
         chosen = model or ScriptedModel(*replies)
-        async with running_atom(settings_for_tests(home, **groups), database, chosen) as atom:
+        async with running_atom(with_keys(settings_for_tests(home, **groups)), database, chosen) as atom:
             yield atom
 
     return run

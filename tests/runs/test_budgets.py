@@ -32,9 +32,11 @@ from atom.runs.spending import Spending
 from atom.settings import DatabaseSettings, LlmSettings, Provider, RunSettings
 from atom.web.server import ServerRole
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
+from tests.support.planted import planted
 from tests.support.polling import eventually
 from tests.support.processes import script, started
 
+SECRET = planted("keys of budgets", "sk")
 MAX_TOKENS = 100
 RUNS = int(os.environ.get("PARALLEL_RUNS", "30"))
 FIT = 37 * RUNS // 100
@@ -387,7 +389,7 @@ async def keyed(database: URL, home: Path, provider: CannedProvider, *names: str
     """An Atom with keys of an endpoint whose prices nobody knows; runs are of an agent that names its model."""
     async with metered(database, home, ready()) as atom:
         for priority, name in enumerate(names):
-            fields = {"provider": "compatible", "name": name, "secret": f"sk-{name}", "priority": priority}
+            fields = {"provider": "compatible", "name": name, "secret": f"{SECRET}-{name}", "priority": priority}
             answer = await atom.http.post("/api/keys", json={**fields, "base_url": f"{provider.url}/v1"})
             assert answer.status_code == 201, answer.text
         await eventually(lambda: len(atom.atom.parts.models.directory.config.keys) == len(names), what="keys known")

@@ -19,7 +19,7 @@ from atom.llm.layer import ModelLayer
 from atom.llm.ports import ChatRequest, Completion, TextDelta
 from atom.llm.testing import ScriptedModel, ask
 from atom.settings import Provider
-from tests.support.vaults import BY, secret_of
+from tests.support.vaults import BY, name_of, secret_of
 
 Answer = str | type[ModelError]
 
@@ -98,7 +98,7 @@ class Desk:
 
     @property
     def keys_used(self) -> list[str]:
-        return [use.secret.removeprefix("sk-canary-").removesuffix("-0001") for use in self.used]
+        return [name_of(use.secret) for use in self.used]
 
 
 MakeDesk = Callable[..., Desk]

@@ -17,8 +17,10 @@ from atom.llm.testing import CannedProvider
 from atom.settings import Provider
 from atom.web.testing import RunningAtom
 from tests.support.fault_catalogue import WIRES, Case, Mode
+from tests.support.planted import planted
 from tests.support.sse import watching
 
+SECRET = planted("provider faults", "secret-of")
 BACKUP, BACKUP_TEXT = "backup", "Another provider gives this whole answer."
 PATHS = {Provider.OPENAI: "/v1", Provider.ANTHROPIC: "/anthropic", Provider.GEMINI: "/gemini"}
 AT_ONCE = 24
@@ -79,7 +81,7 @@ class Bench:
     agent: str
 
     async def add_key(self, name: str, provider: Provider, url: str, **fields: Any) -> None:
-        body = {"name": name, "provider": provider, "secret": f"secret-of-{name}", "base_url": url, **fields}
+        body = {"name": name, "provider": provider, "secret": f"{SECRET}-{name}", "base_url": url, **fields}
         answer = await self.atom.http.post("/api/keys", json=body)
         assert answer.status_code == 201, answer.text
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.departures import REDIS, departs
+
 START_SECONDS = 10.0
 
 
@@ -49,6 +51,8 @@ class OwnRedis:
         """As an outage does it."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
+        if self.process.poll() is None:
+            departs(REDIS, self.url)
         self.process.kill()
         self.process.wait(10)
 

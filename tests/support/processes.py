@@ -20,6 +20,8 @@ import psutil
 import pytest
 
 from atom.infra.postgres_account import Account, blocked_at
+from tests.support.departures import PROCESS, departs
+from tests.support.planted import keys_of_process
 
 SECONDS = 30.0
 NOBODY = 65534
@@ -76,7 +78,9 @@ def environment(home: Path | None, more: Mapping[str, str] | None = None) -> dic
     """Nothing of the person who runs the tests decides anything."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     made = {**clean, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "NO_PROXY": "*"}
-    return {**made, **({"ATOM_HOME": str(home)} if home else {}), **(more or {})}
+    chosen = more or {}
+    keys = keys_of_process() if chosen.get("LLM_PROVIDER") == "scripted" else {}
+    return {**made, **({"ATOM_HOME": str(home)} if home else {}), **keys, **chosen}
 
 
 def script(folder: Path, *rules: Any) -> dict[str, str]:
@@ -171,7 +175,12 @@ class Daemon:
         """Its exit code."""
         return self.process.wait(seconds)
 
+    def departs(self) -> None:
+        if self.url and self.process.poll() is None:
+            departs(PROCESS, self.url)
+
     def stop(self) -> int:
+        self.departs()
         self.signal()
         return self.ended()
 
@@ -197,9 +206,11 @@ def started(
             start_new_session=True,
             **by.popen,
         )
+    daemon = Daemon(process, home, output)
     try:
-        yield Daemon(process, home, output)
+        yield daemon
     finally:
+        daemon.departs()
         if process.poll() is None:
             process.terminate()
             try:

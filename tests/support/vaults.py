@@ -16,13 +16,21 @@ from atom.llm.keys.service import KeyChanges, KeyService, NewKey
 from atom.llm.vault.kek import KekSource
 from atom.llm.vault.service import Vault
 from atom.settings import Provider, VaultSettings
+from tests.support.planted import VAULT, base_of, planted
 
 BY = "admin:test"
 KEKS = tuple(f"{number:02x}" * 16 + "00112233445566778899aabbccddeeff" for number in range(1, 9))  # in hex
 
 
 def secret_of(name: str, version: int = 1) -> str:
-    return f"sk-canary-{name}-{version:04d}"
+    return f"{base_of(name)}-{name}-{version:04d}"
+
+
+def name_of(secret: str) -> str:
+    """The name in a first secret; any other secret as it is."""
+    bases = {planted(place, "sk-canary") for place in VAULT}
+    found = next((base for base in bases if secret.startswith(f"{base}-")), None)
+    return secret if found is None else secret[len(found) + 1 :].removesuffix("-0001")
 
 
 @dataclass(slots=True)

@@ -17,11 +17,12 @@ from atom.training.errors import TrainingInvalidError
 from atom.training.models import Origin
 from atom.training.service import TrainingService
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
+from tests.support.planted import with_keys
 
 
 @asynccontextmanager
 async def trained(database: URL, home: Path, *replies: Any) -> AsyncIterator[RunningAtom]:
-    async with running_atom(settings_for_tests(home), database, ScriptedModel(*replies)) as atom:
+    async with running_atom(with_keys(settings_for_tests(home)), database, ScriptedModel(*replies)) as atom:
         await atom.agent(tools=["current_time", "call_agent"])
         yield atom
 

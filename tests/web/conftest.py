@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest_asyncio
 
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
+from tests.support.planted import with_keys
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -16,6 +17,6 @@ async def web(cluster: Any, open_folder: Path) -> AsyncIterator[RunningAtom]:
     home.mkdir(mode=0o711)
     name = f"web_{uuid4().hex[:12]}"
     database = cluster.create(name, "atom_template")
-    async with running_atom(settings_for_tests(home), database) as atom:
+    async with running_atom(with_keys(settings_for_tests(home)), database) as atom:
         yield atom
     cluster.drop(name)

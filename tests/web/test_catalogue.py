@@ -8,6 +8,7 @@ from sqlalchemy import URL
 
 from atom.settings import LlmSettings, Provider
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
+from tests.support.planted import planted
 
 TOOLS = {
     "list_files": (1, "read", False), "read_file": (1, "read", False), "search_text": (1, "read", False),
@@ -29,14 +30,14 @@ async def test_every_tool_is_listed_with_its_risk_and_a_schema(web: RunningAtom)
 
 
 async def test_the_model_in_use_is_told_with_the_reason_and_never_a_key(database: URL, home: Path) -> None:
-    llm = LlmSettings(
-        openai_api_key=SecretStr("sk-canary-1234567890"), anthropic_api_key=SecretStr("sk-ant-canary-123")
-    )
+    key = planted("OpenAI key of the settings", "sk-canary-1234567890")
+    llm = LlmSettings(openai_api_key=SecretStr(key), anthropic_api_key=SecretStr("sk-ant-canary-123"))
     async with running_atom(settings_for_tests(home, llm=llm), database) as atom:
         answer = await atom.http.get("/api/models")
         assert (answer.json()["provider"], answer.json()["reason"]) == ("openai", "OPENAI_API_KEY is set")
         assert answer.json()["configured"] == ["openai", "anthropic", "local"]
         assert "canary" not in answer.text
+        assert key not in answer.text
     local = settings_for_tests(home, llm=LlmSettings())
     async with running_atom(local, database, token=atom.token) as again:
         answer = await again.http.get("/api/models")

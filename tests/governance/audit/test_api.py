@@ -17,6 +17,7 @@ from atom.llm.testing import ScriptedModel, call
 from atom.settings import AuditSettings
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
 from tests.governance.audit.conftest import values, write
+from tests.support.planted import with_keys
 from tests.support.polling import eventually
 
 Cli = Callable[..., Awaitable[tuple[int, str, str]]]
@@ -121,7 +122,7 @@ async def test_a_part_of_the_chain_is_exported_and_verified(
     database: URL, home: Path, cli: Cli, tmp_path: Path
 ) -> None:
     file = tmp_path / "part.jsonl"
-    async with running_atom(settings_for_tests(home), database) as atom:
+    async with running_atom(with_keys(settings_for_tests(home)), database) as atom:
         sessions = atom.atom.parts.base.sessions
         await fill(sessions)
         async with unit_of_work(sessions) as session:
@@ -182,7 +183,7 @@ async def test_a_restore_is_resealed_by_an_admin(database: URL, home: Path, supe
 
 
 async def test_lists_go_on_behind_a_cursor_and_filters_hold(database: URL, home: Path) -> None:
-    async with running_atom(settings_for_tests(home), database) as atom:
+    async with running_atom(with_keys(settings_for_tests(home)), database) as atom:
         await fill(atom.atom.parts.base.sessions)
 
         async def listed(**query: Any) -> list[Any]:

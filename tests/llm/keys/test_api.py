@@ -17,11 +17,13 @@ from sqlalchemy import URL, text
 
 from atom.infra.db import unit_of_work
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
+from tests.support.planted import planted
 
-SECRET = 'sk-canary/"4f9a+7b2e81d6c350=aa17\\x'  # with what each encoding spells in another way
+# With what each encoding spells in another way.
+SECRET = planted("keys over HTTP", 'sk-canary/"4f9a+7b2e81d6c350=aa17\\x')
 PARTS = [
     SECRET, SECRET[-8:], SECRET[:9], base64.b64encode(SECRET.encode()).decode(), quote(SECRET, safe=""),
-    SECRET.encode().hex(), "4f9a+7b2e81d6c350",
+    SECRET.encode().hex(), SECRET[11:28],
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import URL
 from atom.llm.ports import ChatModel
 from atom.llm.testing import ScriptedModel
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
+from tests.support.planted import with_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def door(database: URL, home: Path) -> Open:
         *replies: Any, model: ChatModel | None = None, agent: dict[str, Any] | None = None, **groups: Any
     ) -> AsyncIterator[Door]:
         chosen = model or ScriptedModel(*replies)
-        async with running_atom(settings_for_tests(home, **groups), database, chosen) as atom:
+        async with running_atom(with_keys(settings_for_tests(home, **groups)), database, chosen) as atom:
             await atom.agent("worker", **(agent or {}))
             async with AsyncOpenAI(base_url=f"{atom.url}/v1", api_key=atom.token, timeout=20) as client:
                 yield Door(atom, client)
