@@ -11,7 +11,13 @@ from sqlalchemy import URL, func, select, text, update
 from atom.errors import AtomError
 from atom.events.service import Outbox, Signal
 from atom.identity import tokens
-from atom.identity.errors import CredentialInvalidError, RoleTooWideError, TokenInvalidError, TokenNotFoundError
+from atom.identity.errors import (
+    CredentialInvalidError,
+    LastAdminError,
+    RoleTooWideError,
+    TokenInvalidError,
+    TokenNotFoundError,
+)
 from atom.identity.models import GRANTS, ApiKey, Principal, Role
 from atom.identity.service import TOUCH_EVERY, IdentityService, Issued, authenticate
 from atom.infra.database_url import libpq
@@ -103,6 +109,26 @@ async def test_a_revoked_key_is_revoked_once_and_stays_in_the_list(
         ("token.created", "admin:a admin", str(made.key.id)),
         ("token.revoked", "admin:a admin", str(made.key.id)),
     ]
+
+
+async def test_the_last_admin_key_that_works_cannot_be_revoked(identity: IdentityService, sessions: Sessions) -> None:
+    """Not by two people at once either, each of whom would leave the other's."""
+    made = [await issue(identity, sessions, Role.ADMIN) for _ in range(2)]
+    gone = await issue(identity, sessions, Role.ADMIN, days=1)
+    async with unit_of_work(sessions) as session:
+        ended = func.now() - timedelta(milliseconds=1)
+        await session.execute(update(ApiKey).where(ApiKey.id == gone.key.id).values(expires_at=ended))
+
+    async def revoke(one: Issued) -> bool:
+        try:
+            async with unit_of_work(sessions) as session:
+                await identity.revoke(session, principal(Role.ADMIN), one.key.id)
+        except LastAdminError:
+            return False
+        return True
+
+    assert sorted(await asyncio.gather(*map(revoke, made))) == [False, True]
+    assert [await refused(identity, sessions, one.token) for one in made].count(False) == 1
 
 
 async def test_revoking_what_is_not_there_is_told(identity: IdentityService, sessions: Sessions) -> None:

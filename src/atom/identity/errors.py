@@ -1,6 +1,6 @@
 """What a caller may be told about who they are."""
 
-from atom.errors import ForbiddenError, InvalidError, NotFoundError, UnauthenticatedError
+from atom.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, UnauthenticatedError
 
 
 class CredentialMissingError(UnauthenticatedError):
@@ -47,3 +47,13 @@ class TokenNotFoundError(NotFoundError):
 
 class TokenInvalidError(InvalidError):
     code = "token_invalid"
+
+
+class LastAdminError(ConflictError):
+    code = "last_admin"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is the last admin token that works: without one nobody could make another.",
+            hint="Make a new one first: `atom token create NAME --role admin`.",
+        )

@@ -11,7 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from atom.events.models import EventType
 from atom.events.service import Outbox
 from atom.identity import store, tokens
-from atom.identity.errors import CredentialInvalidError, RoleTooWideError, TokenInvalidError, TokenNotFoundError
+from atom.identity.errors import (
+    CredentialInvalidError,
+    LastAdminError,
+    RoleTooWideError,
+    TokenInvalidError,
+    TokenNotFoundError,
+)
 from atom.identity.models import GRANTS, ApiKey, Principal, Role
 from atom.infra.db import Sessions, unit_of_work
 from atom.kit.clock import Clock
@@ -60,9 +66,14 @@ class IdentityService:
         return await store.page(session, before=before, limit=limit)
 
     async def revoke(self, session: AsyncSession, by: Principal, id_: UUID) -> None:
+        """Raises TokenNotFoundError, LastAdminError."""
         key = await store.get_key(session, id_)
         if key is None:
             raise TokenNotFoundError(str(id_))
+        if key.role == Role.ADMIN:
+            await store.lock_admin(session)
+            if key.revoked_at is None and not await store.other_admin(session, id_):
+                raise LastAdminError
         if await store.revoke(session, id_):
             data = {"key_id": str(id_), "name": key.name}
             await self.outbox.emit(session, EventType.TOKEN_REVOKED, actor=by.actor, data=data)

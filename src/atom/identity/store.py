@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import CursorResult, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from atom.identity.models import ApiKey
+from atom.identity.models import ApiKey, Role
 
 ADMIN_LOCK = 0x41544F4D_0004
 
@@ -48,8 +48,15 @@ async def revoke(session: AsyncSession, id_: UUID) -> bool:
     return cast(CursorResult[Any], await session.execute(statement)).rowcount == 1
 
 
+async def other_admin(session: AsyncSession, id_: UUID) -> bool:
+    """Whether an admin key beside this one works."""
+    live = ApiKey.revoked_at.is_(None) & (ApiKey.expires_at.is_(None) | (ApiKey.expires_at > func.now()))
+    query = select(ApiKey.id).where(ApiKey.id != id_, ApiKey.role == Role.ADMIN.value, live).limit(1)
+    return await session.scalar(query) is not None
+
+
 async def lock_admin(session: AsyncSession) -> None:
-    """One process at a time decides whether a first admin is needed."""
+    """One process at a time decides whether an admin is left."""
     await session.execute(select(func.pg_advisory_xact_lock(ADMIN_LOCK)))
 
 

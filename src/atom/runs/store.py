@@ -40,7 +40,7 @@ STEP_FINISHED = (
     .where(STEPS.c.execution_id == bindparam("of_run"), STEPS.c.key == bindparam("of_key"))
     .values(status=bindparam("status"), epoch=bindparam("epoch"), result=bindparam("result"), ended_at=func.now())
 )
-CLAIM_LOCK = 0x41544F4D_0004
+CLAIM_LOCK = 0x41544F4D_0006
 MAX_HEADS = 5000  # agents with queued work, times priorities
 MAX_FAMILY = 1000
 # A worker that is stopped in the middle of a claim must not keep the others from theirs for long.

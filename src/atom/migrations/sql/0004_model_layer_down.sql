@@ -4,7 +4,7 @@ DROP TABLE halt;
 DROP INDEX idx_agent_execution_resume;
 ALTER TABLE agent_execution
     DROP COLUMN resume_at, DROP COLUMN provider_wait_since, DROP COLUMN wait_detail, DROP COLUMN cost_usd,
-    DROP COLUMN no_cache;
+    DROP COLUMN no_cache, DROP COLUMN options;
 DROP INDEX idx_llm_call_key, idx_llm_call_agent;
 ALTER TABLE llm_call
     DROP COLUMN agent_id, DROP COLUMN key_id, DROP COLUMN cached_tokens, DROP COLUMN cost_usd,
