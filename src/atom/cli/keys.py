@@ -14,6 +14,7 @@ from atom.cli.output import Output, moment, one_line
 from atom.cli.target import connect
 from atom.client import BlockingAtom
 from atom.client.keys import Budget, ProviderKey, RouteList, UsageGroup
+from atom.client.listing import PAGE
 from atom.errors import InvalidError, NotFoundError
 
 app = typer.Typer()
@@ -240,16 +241,18 @@ def show_models(
 
 
 @app.command(epilog=example("atom keys budgets"))
-def budgets(as_json: Json = False) -> None:
+def budgets(*, limit: Limit = 50, after: After = None, as_json: Json = False) -> None:
     """List the limits, and what is used of them."""
     out = Output.open(as_json)
     with connect() as atom:
-        found = atom.call(atom.client.keys.budgets())
+        found = atom.call(atom.client.keys.budgets(limit, after=after))
     if as_json:
         out.json(found.plain())
         return
     columns = ("id", "scope", "of", "limit", "a", "used", "reserved")
     out.table(columns, (_budget_row(one) for one in found.items))
+    if found.next:
+        out.note(f"More: --after {found.next}")
 
 
 @app.command(epilog=example("atom keys budget 20 --unit usd --window day"))
@@ -344,9 +347,14 @@ def _subject(atom: BlockingAtom, agent: str | None, key: str | None) -> dict[str
 
 
 def _find(atom: BlockingAtom, fields: dict[str, Any]) -> Budget:
-    for one in atom.call(atom.client.keys.budgets()).items:
-        if all(getattr(one, name) == value for name, value in fields.items()):
-            return one
+    page = atom.call(atom.client.keys.budgets(PAGE))
+    while True:
+        for one in page.items:
+            if all(getattr(one, name) == value for name, value in fields.items()):
+                return one
+        if not page.next:
+            break
+        page = atom.call(atom.client.keys.budgets(PAGE, after=page.next))
     raise NotFoundError("There is no such limit.", hint="`atom keys budgets` lists them.")
 
 

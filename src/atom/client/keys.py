@@ -74,8 +74,9 @@ class Budget(Wire):
     reserved: str | None = None
 
 
-class BudgetList(Wire):
+class BudgetPage(Wire):
     items: tuple[Budget, ...] = ()
+    next: str | None = None
 
 
 class UsageGroup(Wire):
@@ -157,8 +158,8 @@ class Keys:
         """What is known of `provider/model`; without it: of all that are in use."""
         return await self.transport.ask(ModelCatalogue, "GET", "/api/models/catalogue", query={"model": model})
 
-    async def budgets(self) -> BudgetList:
-        return await self.transport.ask(BudgetList, "GET", "/api/budgets")
+    async def budgets(self, limit: int, *, after: str | None = None) -> BudgetPage:
+        return await self.transport.ask(BudgetPage, "GET", "/api/budgets", query={"limit": limit, "after": after})
 
     async def put_budget(self, **fields: Any) -> Budget:
         """Fields: scope, subject, unit, window, amount."""

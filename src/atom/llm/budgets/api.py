@@ -4,12 +4,13 @@ from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from atom.identity.guard import Guard, GuardedRoute
 from atom.identity.models import Permission, Principal
 from atom.infra.db import Sessions, unit_of_work
+from atom.kit.pages import MAX_LIMIT, parse_cursor, to_page
 from atom.llm.budgets.models import Scope, Unit, Window
 from atom.llm.budgets.service import BudgetService, NewBudget, Standing
 from atom.llm.ports import WaitingRuns
@@ -37,8 +38,9 @@ class BudgetOut(BaseModel):
     created_by: str
 
 
-class BudgetList(BaseModel):
+class BudgetPage(BaseModel):
     items: list[BudgetOut]
+    next: str | None
 
 
 def routes(budgets: BudgetService, waiting: WaitingRuns, sessions: Sessions, guard: Guard) -> APIRouter:
@@ -46,10 +48,15 @@ def routes(budgets: BudgetService, waiting: WaitingRuns, sessions: Sessions, gua
     Admin = Annotated[Principal, Depends(guard.requires(Permission.MODELS_ADMIN))]  # noqa: N806 - a type
 
     @router.get("", dependencies=[Depends(guard.requires(Permission.MODELS_READ))])
-    async def list_budgets() -> BudgetList:
-        """Every limit, with what is used of it."""
+    async def list_budgets(
+        limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50, after: str | None = None
+    ) -> BudgetPage:
+        """The limits, with what is used of them."""
+        cursor = parse_cursor(after)
         async with unit_of_work(sessions) as session:
-            return BudgetList(items=[_out(one) for one in await budgets.standings(session)])
+            rows = await budgets.page(session, after=cursor, limit=limit + 1)
+        page = to_page(rows, limit, lambda one: one.row.id)
+        return BudgetPage(items=[_out(one) for one in page.items], next=page.next)
 
     @router.put("")
     async def put_budget(body: BudgetIn, by: Admin) -> BudgetOut:

@@ -146,8 +146,9 @@ class BudgetService:
         await store.remove(session, id_)
         await self._tell(session, row, by, removed=True)
 
-    async def standings(self, session: AsyncSession) -> list[Standing]:
-        return await self._standings(session, await store.all_budgets(session))
+    async def page(self, session: AsyncSession, *, after: UUID | None, limit: int) -> list[Standing]:
+        """The oldest first."""
+        return await self._standings(session, await store.page(session, after=after, limit=limit))
 
     async def standing(self, session: AsyncSession, row: BudgetRow) -> Standing:
         return (await self._standings(session, [row]))[0]

@@ -71,6 +71,11 @@ async def all_budgets(session: AsyncSession) -> Sequence[BudgetRow]:
     return (await session.scalars(query.execution_options(populate_existing=True))).all()
 
 
+async def page(session: AsyncSession, *, after: UUID | None, limit: int) -> Sequence[BudgetRow]:
+    query = select(BudgetRow).order_by(BudgetRow.id).limit(limit).execution_options(populate_existing=True)
+    return (await session.scalars(query if after is None else query.where(BudgetRow.id > after))).all()
+
+
 async def put(session: AsyncSession, values: dict[str, Any]) -> UUID:
     """A limit, or the new amount of the one there is. Returns its id."""
     statement = pg_insert(BudgetRow).values(created_at=func.now(), **values)
