@@ -53,6 +53,9 @@ async def test_a_task_is_opened_corrected_and_rated(database: URL, home: Path) -
         assert (opened["status"], opened["opened_by"]) == ("open", "admin:admin")
         first = await atom.settled(opened["run_id"], "completed")
         assert (await post(atom, f"/{made['id']}/open", 409))["code"] == "training_state"
+        for nothing in (" ", "x" * 100_001):
+            refused = await post(atom, f"/{made['id']}/correct", 422, text=nothing)
+            assert (refused["code"], refused["field"]) == ("training_invalid", "text")
         corrected = await post(atom, f"/{made['id']}/correct", text="In digits, please.")
         assert corrected["run_id"] != opened["run_id"]
         second = await atom.settled(corrected["run_id"], "completed")

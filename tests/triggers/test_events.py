@@ -50,7 +50,7 @@ def test_a_filter_needs_every_value(data: dict[str, Any]) -> None:
         {}, {"types": []}, {"types": ["trigger.fired"]}, {"types": ["tool.finished"]}, {"types": "run.failed"},
         {"types": ["run.failed"], "agent": "nobody"}, {"types": ["run.failed"], "where": ["x"]},
         {"types": ["run.failed"], "where": {"a": {"b": 1}}}, {"types": ["run.failed"], "cron": "* * * * *"},
-        {"types": ["run.failed"], "agent": 7},
+        {"types": ["run.failed"], "agent": 7}, {"types": [["run.failed"]]}, {"types": [{}]}, {"types": [None]},
     ],
 )  # fmt: skip
 def test_what_is_no_event_rule_is_refused(definition: dict[str, Any]) -> None:
