@@ -71,9 +71,11 @@ async def test_a_schedule_that_never_says_the_same_leads_to_one_training_at_a_ti
     async with start("late") as bench:
         await bench.atom.agent("novice")
         await bench.add("often", "novice", "schedule", task="What is new at {{at}}?", every="10m")
-        for count in (1, 2, 3):
+        for count in (1, 2):
             await bench.make_due("often", ago=f"{count} hours")
-            firing = await fired(bench, "often", count)
+            await fired(bench, "often", count)
+        await bench.make_due("often", ago="3 hours")
+        firing = await fired(bench, "often", 3)
         (only,) = (await bench.atom.http.get("/api/training")).json()["items"]
         assert (firing["reason"], firing["training_id"]) == ("already_proposed", only["id"])
         await bench.atom.http.post(f"/api/training/{only['id']}/open")
