@@ -299,6 +299,8 @@ async def test_where_webhooks_may_not_go(database: URL, home: Path, receiver: Re
                 "webhook_invalid",
                 field_,
             )
+        unlisted = await atom.http.post("/api/webhooks", json={"name": "x", "url": "https://example.com/hook"})
+        assert "ATOM_GOVERNANCE__WEBHOOK_ALLOW" in unlisted.json()["hint"]
         await added(atom, receiver)
         taken = await atom.http.post("/api/webhooks", json={"name": "CHAT", "url": receiver.url})
         assert (taken.status_code, taken.json()["code"]) == (409, "webhook_exists")
@@ -307,10 +309,13 @@ async def test_where_webhooks_may_not_go(database: URL, home: Path, receiver: Re
             {"types": []},
             {"types": ["webhook.test"]},
             {"name": "a b"},
+            {"name": "00000000-0000-4000-8000-000000000001"},
         ]
         for body in bodies:
             answer = await atom.http.post("/api/webhooks", json={"name": "y", "url": receiver.url, **body})
             assert answer.status_code == 422, body
+        twins = [atom.http.post("/api/webhooks", json={"name": "twin", "url": receiver.url}) for _ in range(4)]
+        assert sorted(one.status_code for one in await asyncio.gather(*twins)) == [201, 409, 409, 409]
         made = await atom.http.post("/api/tokens", json={"name": "op", "role": "operator"})
         headers = {"Authorization": f"Bearer {made.json()['token']}"}
         assert (await atom.http.delete("/api/webhooks/chat", headers=headers)).status_code == 403

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
@@ -286,6 +287,28 @@ async def test_a_delegation_ends_by_itself_and_never_makes_two_eyes_four(start: 
         for wrong in ({"to": "carol", "until": until}, {"to": "x", "until": "2020-01-01T00:00:00Z"}):
             assert (await post(atom, "delegations", carol, **wrong)).status_code == 422
         assert (await post(atom, f"{approval['id']}/delegate", to="role:viewer")).status_code == 422
+
+
+@pytest.mark.parametrize("rule_comes", ["before", "after"])
+async def test_an_assignee_who_has_said_yes_keeps_nobody_from_the_second(start: Start, rule_comes: str) -> None:
+    async with start(model=Writer()) as atom:
+        if rule_comes == "before":
+            rule(atom, Eyes.TWO)
+        alice, bob = await headers(atom, "alice"), await headers(atom, "bob")
+        approval = await asked(atom, who=alice)
+        await post(atom, f"{approval['id']}/delegate", to="alice")
+        if rule_comes == "after":
+            rule(atom, Eyes.TWO)
+        await post(atom, f"{approval['id']}/approve", alice)
+
+        async def again() -> bool:
+            shown = (await atom.http.get(f"/api/approvals/{approval['id']}")).json()
+            return bool(shown["status"] == "pending" and shown["approvals"])
+
+        await eventually(again)
+        assert (await atom.http.get("/api/approvals/summary", headers=bob)).json()["mine"] == 1
+        assert said(await post(atom, f"{approval['id']}/approve", bob)) == (200, "approved")
+        assert (await atom.settled(approval["run_id"], "completed"))["answer"] == "Done."
 
 
 async def test_a_batch_approves_the_same_call_only_and_each_for_itself(start: Start) -> None:

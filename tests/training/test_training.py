@@ -54,6 +54,9 @@ async def test_a_task_is_opened_corrected_and_rated(database: URL, home: Path) -
         assert (opened["status"], opened["opened_by"]) == ("open", "admin:admin")
         first = await atom.settled(opened["run_id"], "completed")
         assert (await post(atom, f"/{made['id']}/open", 409))["code"] == "training_state"
+        for nothing in (" ", "x" * 100_001):
+            refused = await post(atom, f"/{made['id']}/correct", 422, text=nothing)
+            assert (refused["code"], refused["field"]) == ("training_invalid", "text")
         corrected = await post(atom, f"/{made['id']}/correct", text="In digits, please.")
         assert corrected["run_id"] != opened["run_id"]
         second = await atom.settled(corrected["run_id"], "completed")
@@ -131,12 +134,13 @@ async def test_what_is_proposed_again_is_the_same_session(database: URL, home: P
 async def test_a_trigger_that_fires_for_ever_crowds_out_its_own_oldest(database: URL, home: Path) -> None:
     async with trained(database, home) as atom:
         small = replace(atom.atom.parts.training, max_proposed=5)
+        await propose(atom, "By a person", Origin("manual", "admin:admin"), small)
         for number in range(8):
             await propose(atom, f"Event {number}", Origin("webhook", "webhook:shop", str(number)), small)
         kept = await rows(atom, "SELECT status, count(*) FROM training_session GROUP BY status ORDER BY status")
-        assert kept == [("dismissed", 3), ("proposed", 5)]
+        assert kept == [("dismissed", 4), ("proposed", 5)]
         gone = await rows(atom, "SELECT task FROM training_session WHERE status = 'dismissed' ORDER BY id")
-        assert gone == [(f"Event {number}",) for number in range(3)]
+        assert gone == [(f"Event {number}",) for number in range(4)]
         assert await rows(atom, "SELECT DISTINCT closed_by FROM training_session WHERE closed_by IS NOT NULL") == [
             ("system:training",)
         ]

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from atom.events.models import Event, EventType
 from atom.infra.db import unit_of_work
 from atom.kit.ids import new_id
-from atom.training.service import MAX_PROPOSED
 from atom.triggers.definition import Listening, check
 from atom.triggers.errors import TriggerInvalidError
+from atom.triggers.firing import MAX_OPEN
 from atom.triggers.jobs import EVENTS_AT_ONCE, MAX_DEPTH
 from atom.triggers.models import TriggerKind
 from atom.web.server import ServerRole
@@ -50,7 +50,7 @@ def test_a_filter_needs_every_value(data: dict[str, Any]) -> None:
         {}, {"types": []}, {"types": ["trigger.fired"]}, {"types": ["tool.finished"]}, {"types": "run.failed"},
         {"types": ["run.failed"], "agent": "nobody"}, {"types": ["run.failed"], "where": ["x"]},
         {"types": ["run.failed"], "where": {"a": {"b": 1}}}, {"types": ["run.failed"], "cron": "* * * * *"},
-        {"types": ["run.failed"], "agent": 7},
+        {"types": ["run.failed"], "agent": 7}, {"types": [["run.failed"]]}, {"types": [{}]}, {"types": [None]},
     ],
 )  # fmt: skip
 def test_what_is_no_event_rule_is_refused(definition: dict[str, Any]) -> None:
@@ -94,6 +94,19 @@ async def test_an_agent_goes_on_with_the_answer_of_another_and_no_circle_turns(s
             ("agent",),
             ("agent",),
         ]
+
+
+async def test_the_training_that_a_trigger_led_to_does_not_fire_it_again(start: Start) -> None:
+    async with start("Draft.", "Trained.", "never") as bench:
+        await bench.atom.agent("worker", maturity="autonomous")
+        await bench.atom.agent("novice")
+        await bench.add("any", "novice", "event", types=["run.completed"])
+        await bench.atom.done("worker", "Write.")
+        firing = await eventually(lambda: first(bench, "any"))
+        opened = await bench.atom.http.post(f"/api/training/{firing['training_id']}/open")
+        assert (await bench.atom.settled(opened.json()["run_id"]))["answer"] == "Trained."
+        await heard_all(bench)
+        assert len(await bench.firings("any")) == 1
 
 
 async def test_a_long_chain_ends_at_its_bound_visibly(start: Start) -> None:
@@ -150,7 +163,7 @@ async def test_the_cursor_loses_and_doubles_nothing_whoever_reads(start: Start) 
         assert numbers == list(range(total))
         open_ones = "SELECT count(*) FROM training_session WHERE agent_id = :id AND status = 'proposed'"
         # A flood is on record, and does not bury the people who decide.
-        assert await bench.rows(open_ones, id=UUID(agent["id"])) == [(MAX_PROPOSED,)]
+        assert await bench.rows(open_ones, id=UUID(agent["id"])) == [(MAX_OPEN,)]
 
 
 async def test_what_happened_while_it_was_disabled_is_not_made_up_for(start: Start) -> None:

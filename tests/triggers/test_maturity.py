@@ -56,15 +56,51 @@ async def test_a_students_task_is_proposed_as_training_once(start: Start) -> Non
     async with start() as bench:
         await bench.atom.agent("novice")
         await bench.add("often", "novice", "schedule", every="10m")
-        for count in (1, 2):
+        for count, reason in ((1, "agent_is_student"), (2, "already_proposed")):
             await bench.make_due("often", ago=f"{count} seconds")
             firing = await fired(bench, "often", count)
-            assert (firing["outcome"], firing["reason"], firing["run_id"]) == ("blocked", "agent_is_student", None)
+            assert (firing["outcome"], firing["reason"], firing["run_id"]) == ("blocked", reason, None)
             (only,) = (await bench.atom.http.get("/api/training")).json()["items"]
             assert firing["training_id"] == only["id"]
             assert (only["status"], only["origin"], only["task"]) == ("proposed", "schedule", "Say what is new.")
             assert await proposals(bench) == []
         assert await bench.rows("SELECT count(*) FROM agent_execution") == [(0,)]
+
+
+async def test_a_schedule_that_never_says_the_same_leads_to_one_training_at_a_time(start: Start) -> None:
+    async with start("late") as bench:
+        await bench.atom.agent("novice")
+        await bench.add("often", "novice", "schedule", task="What is new at {{at}}?", every="10m")
+        for count in (1, 2):
+            await bench.make_due("often", ago=f"{count} hours")
+            await fired(bench, "often", count)
+        await bench.make_due("often", ago="3 hours")
+        firing = await fired(bench, "often", 3)
+        (only,) = (await bench.atom.http.get("/api/training")).json()["items"]
+        assert (firing["reason"], firing["training_id"]) == ("already_proposed", only["id"])
+        await bench.atom.http.post(f"/api/training/{only['id']}/open")
+        await bench.make_due("often", ago="4 hours")
+        assert (await fired(bench, "often", 4))["reason"] == "agent_is_student"
+
+
+async def test_nothing_that_waits_begins_while_its_trigger_is_disabled(start: Start) -> None:
+    async with start("done") as bench:
+        await bench.atom.agent("senior", maturity="supervised")
+        for name in ("often", "seldom"):
+            await bench.add(name, "senior", "schedule", every="10m")
+            await bench.make_due(name)
+            assert (await fired(bench, name))["outcome"] == "queued"
+        await bench.atom.http.patch("/api/triggers/often", json={"enabled": False})
+        await bench.atom.http.get("/api/proposals")  # an operator is there
+
+        async def began(name: str) -> bool:
+            return bool((await bench.firings(name))[0]["outcome"] == "run")
+
+        await eventually(lambda: began("seldom"))
+        await bench.sweep()
+        assert (await fired(bench, "often"))["outcome"] == "queued"
+        await bench.atom.http.patch("/api/triggers/often", json={"enabled": True})
+        await eventually(lambda: began("often"))
 
 
 async def test_an_interns_run_starts_when_a_person_approves_and_stays_an_automated_one(start: Start) -> None:

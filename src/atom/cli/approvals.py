@@ -33,6 +33,7 @@ COLUMNS = ("id", "agent", "action", "status", "requested", "expires", "assigned 
 WATCH_SECONDS = 2.0
 BATCH = 100  # the most that the server takes at once
 MAX_ARGUMENTS = 2_000_000
+FILE_HINT = "Give a JSON file, or - for standard input."
 
 
 class Which(StrEnum):
@@ -193,10 +194,10 @@ def edited(arguments: Any) -> dict[str, Any]:
 def read_arguments(file: str) -> dict[str, Any]:
     try:
         text = sys.stdin.read(MAX_ARGUMENTS + 1) if file == "-" else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidError(
-            f"{file} cannot be read: {error}.", hint="Give a JSON file, or - for standard input."
-        ) from None
+    except OSError as error:
+        raise InvalidError(f"{file} cannot be read: {error.strerror}.", hint=FILE_HINT) from None
+    except UnicodeDecodeError:
+        raise InvalidError(f"{file} cannot be read: it is not UTF-8.", hint=FILE_HINT) from None
     return _object(text, "Standard input" if file == "-" else file)
 
 

@@ -19,7 +19,7 @@ from atom.governance.errors import (
     ApprovalNotFoundError,
     ApprovalSettledError,
 )
-from atom.governance.eyes import ROLE, enough, person, withheld
+from atom.governance.eyes import ROLE, enough, person, still_assigned, withheld
 from atom.governance.inbox_store import Decider, Wanted
 from atom.governance.models import Eyes
 from atom.governance.ports import ApprovalListener, ArgumentsCheck, Outcome, RunWaker
@@ -172,10 +172,14 @@ class ApprovalService:
         edit = self._edit(approval, word, by.actor)
         eyes = Eyes(approval.eyes)
         said = [*([] if edit else approval.said_yes), by.actor]
-        values = edit | {"withheld": withheld(eyes, approval.requested_by, said)}
+        held = withheld(eyes, approval.requested_by, said)
+        done = enough(eyes, approval.requested_by, said)
+        values = edit | {"withheld": held}
+        if not done:
+            values["assignee"] = still_assigned(approval.assignee, held)
         if not await store.say_yes(session, approval.id, by=by.actor, note=note, alone=bool(edit), values=values):
             raise _late(approval)
-        if not enough(eyes, approval.requested_by, said):
+        if not done:
             await self._first_yes(session, approval.id, by.actor)
             return False
         await store.settle(session, approval.id, ApprovalStatus.APPROVED, by=by.actor, note=note)

@@ -39,5 +39,10 @@ def withheld(eyes: Eyes, requested_by: str | None, said_yes: Sequence[str]) -> l
     return []
 
 
+def still_assigned(assignee: str | None, held: Sequence[str]) -> str | None:
+    """Whom an approval stays assigned to. A person who may not decide it any more keeps nobody else from it."""
+    return None if assignee in held else assignee
+
+
 def stricter(one: Eyes, other: Eyes) -> Eyes:
     return max(one, other, key=lambda eyes: eyes.strictness)

@@ -14,7 +14,7 @@ from atom.governance import store
 from atom.governance.decide import Decision, Reason, Spoken, decide
 from atom.governance.evidence.kinds import is_violation
 from atom.governance.evidence.service import EvidenceService
-from atom.governance.eyes import enough, stricter, withheld
+from atom.governance.eyes import enough, still_assigned, stricter, withheld
 from atom.governance.halt import halted_error
 from atom.governance.knowledge import Knowledge, Situation, capped, standing
 from atom.governance.models import Action, Eyes, Verdict
@@ -169,7 +169,8 @@ class GovernanceService:
         eyes = stricter(Eyes(approval.eyes), asked.eyes)
         if not enough(eyes, approval.requested_by, approval.said_yes):
             held = withheld(eyes, approval.requested_by, approval.said_yes)
-            values = {"eyes": eyes.value, "withheld": held}
+            assignee = still_assigned(approval.assignee, held)
+            values = {"eyes": eyes.value, "withheld": held, "assignee": assignee}
             await store.reopen(session, approval.id, seconds=self._seconds(asked), values=values)
             await self._tell(session, approval.id)
             return asked

@@ -19,6 +19,7 @@ from atom.infra.egress_address import (
 
 WEB_PORTS = frozenset({80, 443})
 INTERNAL = "internal:"
+TOOLS_SETTING = "ATOM_TOOLS__HTTP_ALLOW"
 
 
 class EgressRuleError(InvalidError):
@@ -55,12 +56,16 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class EgressPolicy:
-    """No rules: every public host, on ports 80 and 443. With rules: what they name, and nothing else."""
+    """No rules: every public host, on ports 80 and 443. With rules: what they name, and nothing else.
+
+    `setting`: where an operator finds them.
+    """
 
     rules: tuple[Rule, ...] = ()
+    setting: str = TOOLS_SETTING
 
     @classmethod
-    def parse(cls, entries: Iterable[str], *, setting: str = "ATOM_TOOLS__HTTP_ALLOW") -> "EgressPolicy":
+    def parse(cls, entries: Iterable[str], *, setting: str = TOOLS_SETTING) -> "EgressPolicy":
         """Read an allow-list. Raises EgressRuleError naming `setting` and the entry.
 
         `example.com`            that public host, ports 80 and 443
@@ -71,7 +76,7 @@ class EgressPolicy:
         `10.1.2.3:8080`, `[::1]` that exact address, also when it is such an inner one
         Link-local, multicast, reserved and cloud metadata addresses are never opened.
         """
-        return cls(tuple(_rule(entry, setting) for entry in entries))
+        return cls(tuple(_rule(entry, setting) for entry in entries), setting)
 
     def zone(self, target: Target) -> Zone:
         """Where this target may lie. Raises EgressDeniedError when it may not be reached at all."""
@@ -82,7 +87,7 @@ class EgressPolicy:
             raise EgressDeniedError(
                 f"{target.host}:{target.port} is not on the list of hosts that this deployment allows.",
                 reason="not-allowed",
-                hint="An operator can add it to ATOM_TOOLS__HTTP_ALLOW.",
+                hint=f"An operator can add it to {self.setting}.",
             )
         if not fitting and target.port not in WEB_PORTS:
             raise EgressDeniedError(

@@ -13,7 +13,9 @@ from atom.events.models import EventType
 from atom.events.service import Outbox
 from atom.governance.decide import Trigger
 from atom.governance.evidence.kinds import Stepping
+from atom.governance.models import Label
 from atom.governance.service import GovernanceService, Wish
+from atom.governance.taint import TAINTING
 from atom.identity.models import Principal
 from atom.infra.db import after_commit
 from atom.kit.text import clean, clean_json, shorten
@@ -229,14 +231,22 @@ class RunControl:
     ) -> None:
         edited = step.request.get("edited_from") is not None
         note = f"{edited_note(step.request['arguments'])}\n" if edited else ""
-        record = ToolRecord(note + clean(result), None, ())
+        labels = self._read_by(step.name)
+        record = ToolRecord(note + clean(result), None, (), labels)
         document = tool_to_json(record) | {"reviewed_by": by.actor}
         await store.finish_step(session, run.id, step.key, epoch=run.lease_epoch, result=document)
-        await self.family.queue(session, run, after, by=by.actor, tool_calls=Run.tool_calls + 1, crashes=0)
+        counts = {"tool_calls": Run.tool_calls + 1, "crashes": 0, "labels": sorted({*run.labels, *labels})}
+        await self.family.queue(session, run, after, by=by.actor, **counts)
         data = {"step": step.key, "tool": step.name, "ok": True, "code": None, "summary": shorten(record.content, 2000)}
         await self.outbox.emit(
             session, EventType.TOOL_FINISHED, actor=by.actor, agent_id=run.agent_id, run_id=run.id, data=data
         )
+
+    def _read_by(self, tool: str) -> frozenset[Label]:
+        """Of what a person says that a call has answered: it vouches for nothing, and a stranger's words stay a
+        stranger's. Of a tool that is gone nobody knows what it read."""
+        action = self.governance.actions.get(tool)
+        return frozenset({Label.UNTRUSTED}) if action is None else action.reads & TAINTING
 
     async def _retry(
         self, session: AsyncSession, by: Principal, run: Run, after: State, step: Step, *, note: str | None

@@ -116,8 +116,11 @@ class TrainingService:
     async def correct(self, session: AsyncSession, by: Principal, id_: UUID, text: str) -> UUID:
         """Tell the agent what was wrong, and have it go on in the same conversation. Returns the new run.
 
-        It is an intervention in the run that is corrected. Raises TrainingStateError.
+        It is an intervention in the run that is corrected. Raises TrainingInvalidError, TrainingStateError.
         """
+        most = self.runs.settings.max_task_chars
+        if not text.strip() or len(text) > most:
+            raise TrainingInvalidError(f"text: 1 to {most} characters.", field="text")
         found = await self._open(session, id_)
         run = await self._run(session, found)
         if not RunStatus(run.status).ended:

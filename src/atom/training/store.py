@@ -12,6 +12,8 @@ from atom.agents.models import Agent
 from atom.kit.ids import new_id
 from atom.training.models import TrainingSession, TrainingStatus
 
+MANUAL = "manual"
+
 
 async def add(session: AsyncSession, values: dict[str, Any]) -> UUID | None:
     """None when it is proposed already: by the same origin, or the same task for the same agent."""
@@ -36,11 +38,17 @@ async def twin(session: AsyncSession, agent_id: UUID, task: str, origin_ref: str
 
 
 async def beyond(session: AsyncSession, agent_id: UUID, *, keep: int) -> Sequence[UUID]:
-    """The oldest open proposals of an agent, without the newest `keep`."""
+    """The oldest open proposals of an agent, without the newest `keep`. What a person proposed goes last."""
     query = select(TrainingSession.id).where(
         TrainingSession.agent_id == agent_id, TrainingSession.status == TrainingStatus.PROPOSED.value
     )
-    return (await session.scalars(query.order_by(TrainingSession.id.desc()).offset(keep).limit(keep))).all()
+    return (
+        await session.scalars(
+            query.order_by((TrainingSession.origin == MANUAL).desc(), TrainingSession.id.desc())
+            .offset(keep)
+            .limit(keep)
+        )
+    ).all()
 
 
 async def get(session: AsyncSession, id_: UUID) -> tuple[TrainingSession, str] | None:

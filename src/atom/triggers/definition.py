@@ -85,7 +85,7 @@ def listening(kind: TriggerKind, definition: Mapping[str, Any]) -> Listening:
     if not isinstance(types, list) or not 0 < len(types) <= MAX_TYPES:
         raise TriggerInvalidError(f"definition.types: a list of 1 to {MAX_TYPES} events.", field="definition.types")
     for name in types:
-        if name not in {one.value for one in LISTENED}:
+        if not isinstance(name, str) or name not in {one.value for one in LISTENED}:
             known = ", ".join(sorted(one.value for one in LISTENED))
             raise TriggerInvalidError(
                 f"definition.types: {str(name)[:60]!r} fires nothing.", hint=f"There are: {known}.", field="definition"

@@ -35,7 +35,9 @@ from atom.triggers.proposals import ProposalService
 from atom.triggers.task import fill
 
 QUEUE_SECONDS = 86_400.0
-MAX_OPEN = 100  # proposals or queued firings of one trigger: a flood must not bury the people who decide
+MAX_OPEN = (
+    100  # proposals, training sessions or queued firings of one trigger: a flood must not bury the people who decide
+)
 EVENT_TASK = 2000
 log = structlog.get_logger(service="triggers")
 
@@ -176,6 +178,11 @@ class Firings:
     async def _train(
         self, session: AsyncSession, trigger: AgentTrigger, firing: TriggerFiring, agent: Agent
     ) -> TriggerFiring:
+        count, newest = await store.open_training(session, trigger.id)
+        if count >= self._room(trigger):
+            return await self._settle(
+                session, trigger, firing, Outcome.BLOCKED, reason="already_proposed", training_id=newest
+            )
         kind = TriggerKind(trigger.kind).origin.value
         origin = training.Origin(kind, firing.fired_by, f"firing:{firing.id}", _words(firing))
         try:

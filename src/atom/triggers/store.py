@@ -13,6 +13,7 @@ from atom.agents.models import Agent, AgentStatus
 from atom.governance.models import Label, Maturity
 from atom.kit.ids import new_id
 from atom.runs.models import Run
+from atom.training.models import TrainingSession, TrainingStatus
 from atom.triggers.models import (
     AgentTrigger,
     OperatorPresence,
@@ -28,7 +29,10 @@ WITH RECURSIVE line AS (
     UNION
     SELECT e.id, e.parent_id, e.retry_of FROM agent_execution e JOIN line ON e.id IN (line.parent_id, line.retry_of)
 )
-SELECT f.chain FROM trigger_firing f JOIN line ON f.run_id = line.id LIMIT 100
+SELECT f.chain FROM trigger_firing f JOIN line ON f.run_id = line.id
+UNION ALL
+SELECT f.chain FROM line JOIN training_session s ON s.run_id = line.id JOIN trigger_firing f ON f.training_id = s.id
+LIMIT 100
 """)
 LISTENERS = ("event", "agent")
 AS_FOUND = {"synchronize_session": False}  # objects that were read stay as they were read
@@ -144,7 +148,8 @@ async def count_queued(session: AsyncSession, trigger_id: UUID, *, besides: UUID
 
 
 async def queued(session: AsyncSession, *, operator_present: bool, limit: int) -> Sequence[TriggerFiring]:
-    """Those whose time is over, or that may go on now, locked as in `due`: the oldest first."""
+    """Those whose time is over, or that may go on now, locked as in `due`: the oldest first. Of a trigger that is
+    disabled nothing goes on."""
     goes_on = or_(
         TriggerFiring.expires_at <= func.now(),
         AgentTrigger.removed_at.is_not(None),
@@ -156,6 +161,7 @@ async def queued(session: AsyncSession, *, operator_present: bool, limit: int) -
         .join(AgentTrigger, AgentTrigger.id == TriggerFiring.trigger_id)
         .join(Agent, Agent.id == AgentTrigger.agent_id)
         .where(TriggerFiring.outcome == Outcome.QUEUED.value)
+        .where(or_(AgentTrigger.enabled, AgentTrigger.removed_at.is_not(None), TriggerFiring.expires_at <= func.now()))
         .order_by(TriggerFiring.id)
         .limit(limit)
         .with_for_update(skip_locked=True, of=TriggerFiring)
@@ -165,7 +171,8 @@ async def queued(session: AsyncSession, *, operator_present: bool, limit: int) -
 
 
 async def chains(session: AsyncSession, run_id: UUID) -> Sequence[Sequence[UUID]]:
-    """The chains of triggers behind a run, those behind the runs that called it or that it does anew included."""
+    """The chains of triggers behind a run: also behind the runs that called it or that it does anew, and behind the
+    training in which it is worked on."""
     return [row[0] for row in (await session.execute(CHAINS, {"run_id": run_id})).all()]
 
 
@@ -189,6 +196,14 @@ async def open_proposals(session: AsyncSession, trigger_id: UUID) -> tuple[int, 
     newest = select(Proposal.id).where(Proposal.trigger_id == trigger_id, Proposal.status == ProposalStatus.OPEN.value)
     count = await session.scalar(query) or 0
     return count, await session.scalar(newest.order_by(Proposal.id.desc()).limit(1))
+
+
+async def open_training(session: AsyncSession, trigger_id: UUID) -> tuple[int, UUID | None]:
+    """How many sessions that it proposed nobody has opened yet, and the newest."""
+    own = select(TriggerFiring.training_id).where(TriggerFiring.trigger_id == trigger_id)
+    query = select(TrainingSession.id).where(TrainingSession.status == TrainingStatus.PROPOSED.value)
+    found = (await session.scalars(query.where(TrainingSession.id.in_(own)).order_by(TrainingSession.id.desc()))).all()
+    return len(found), found[0] if found else None
 
 
 async def proposal(session: AsyncSession, id_: UUID, *, lock: bool = False) -> tuple[Proposal, str] | None:

@@ -23,7 +23,7 @@ from atom.governance.webhooks.ports import Post, Sealer
 from atom.identity.models import Principal
 from atom.infra.db import after_commit
 from atom.kit.clock import Clock, rfc3339
-from atom.kit.ids import new_id
+from atom.kit.ids import new_id, parse_id
 from atom.kit.text import clean, clean_json
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -62,7 +62,9 @@ class WebhookService:
         id_ = new_id()
         envelope = await self.sealer.seal(session, id_, secret)
         values = {"id": id_, "name": new.name, "url": new.url, "types": sorted({one.value for one in new.types})}
-        await store.add(session, values | {"secret": envelope, "kek_id": envelope["kek_id"], "created_by": by.actor})
+        sealed = {"secret": envelope, "kek_id": envelope["kek_id"], "created_by": by.actor}
+        if not await store.add(session, values | sealed):  # somebody was faster
+            raise WebhookExistsError(new.name)
         made = await self.get(session, str(id_))
         await self._audit(session, by, made, "added")
         return made, secret
@@ -116,9 +118,10 @@ class WebhookService:
         await store.change(session, found.id, {"secret": envelope, "kek_id": envelope["kek_id"]})
 
     def _checked(self, new: NewWebhook) -> str:
-        if not NAME.fullmatch(new.name):
+        if not NAME.fullmatch(new.name) or parse_id(new.name):  # an id would never be looked up as a name
             raise WebhookInvalidError(
-                "name: up to 64 letters, digits, dots, dashes and underscores, a letter or digit first.", field="name"
+                "name: up to 64 letters, digits, dots, dashes and underscores, a letter or digit first; not a UUID.",
+                field="name",
             )
         if not new.types or WebhookType.TEST in new.types:
             known = ", ".join(one.value for one in APPROVALS)

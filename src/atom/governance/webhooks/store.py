@@ -6,6 +6,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import CursorResult, func, insert, literal, select, text, update
+from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.governance.webhooks.models import DeliveryStatus, EndpointStatus, WebhookDelivery, WebhookEndpoint
@@ -37,8 +38,10 @@ class Taken:
     old: bool
 
 
-async def add(session: AsyncSession, values: dict[str, Any]) -> None:
-    await session.execute(insert(WebhookEndpoint).values(created_at=func.now(), status="active", **values))
+async def add(session: AsyncSession, values: dict[str, Any]) -> bool:
+    """False when the name is taken."""
+    statement = pg_insert(WebhookEndpoint).values(created_at=func.now(), status="active", **values)
+    return await session.scalar(statement.on_conflict_do_nothing().returning(WebhookEndpoint.id)) is not None
 
 
 async def named(session: AsyncSession, ref: str) -> WebhookEndpoint | None:
