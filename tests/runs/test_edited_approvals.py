@@ -18,6 +18,7 @@ from atom.governance.wish import Wish
 from atom.infra.db import unit_of_work
 from atom.llm.testing import ScriptedModel, call
 from atom.web.testing import RunningAtom
+from tests.support.polling import eventually
 
 Start = Callable[..., AbstractAsyncContextManager[RunningAtom]]
 WRITE = call("write_file", path="a.txt", content="hello\n")
@@ -223,3 +224,28 @@ async def test_a_call_cut_off_after_the_edit_is_repeated_with_the_edit(start: St
         assert (await atom.settled(run["id"], "completed"))["answer"] == "Written."
         assert [path.name for path in folder(atom, run).glob("*.txt")] == ["b.txt"]
         assert model.asked[1].messages[-1].content.startswith("[A person changed the arguments")
+
+
+@pytest.mark.parametrize("edit", [True, False])
+async def test_a_persons_word_holds_also_when_the_agent_would_not_be_asked_any_more(
+    start: Start, *, edit: bool
+) -> None:
+    """Promoted while the question was open: a no is a no, and what was edited is not made as it was before."""
+    async with start(model=ScriptedModel(WRITE, "Done.")) as atom:
+        run, approval = await asked(atom)
+        changed = await atom.http.patch("/api/agents/worker", json={"maturity": "supervised"})
+        assert changed.status_code == 200, changed.text
+        if edit:
+            assert (await approve(atom, approval, arguments=BETTER)).status_code == 200
+
+            async def asked_again() -> dict[str, Any] | None:
+                found = (await atom.http.get("/api/approvals?status=pending")).json()["items"]
+                return found[0] if found and found[0]["id"] != approval["id"] else None
+
+            again = await eventually(asked_again)
+            assert (await approve(atom, again, arguments=BETTER)).status_code == 200
+        else:
+            assert (await atom.http.post(f"/api/approvals/{approval['id']}/reject", json={})).status_code == 200
+        await atom.settled(run["id"])
+        assert not (folder(atom, run) / "a.txt").exists()
+        assert (folder(atom, run) / "b.txt").exists() is edit

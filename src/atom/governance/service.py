@@ -61,15 +61,16 @@ class GovernanceService:
         """Decide with the agent as it is now, and audit, in the caller's transaction. A failure here is a refusal.
         Raises HaltedError while everything is halted.
 
-        An approval turns `ask` into `allow` once, and only for the very call it was given for.
+        An approval turns `ask` into `allow` once, and only for the very call it was given for. What a person said to
+        this call holds also where nobody would be asked any more: a no stays one, and an edit is what is made.
         """
-        door = await store.door(session, (wish.agent_id, *wish.callers))
+        door = await store.door(session, (wish.agent_id, *wish.callers), (wish.run_id, step_key))
         if door.halted is not None:
             raise halted_error()
         situation, decision = await self._decided(session, door, wish)
         agent, able, action = situation.known.agent, situation.known.able, self.actions.get(wish.action)
         rules = decision.rules
-        if decision.verdict is Verdict.ASK:
+        if decision.verdict is Verdict.ASK or (decision.verdict is Verdict.ALLOW and door.answered):
             decision = await self._answered(session, wish, decision, Asker(agent, door), step_key)
         spoke = [one.rule for one in decision.rules or rules]
         used = wish.arguments if decision.arguments is None else decision.arguments
@@ -144,7 +145,7 @@ class GovernanceService:
             return asked
         if approval.status == ApprovalStatus.REJECTED:
             return Decision(Verdict.DENY, Reason.REJECTED, approval.note)
-        if approval.status == ApprovalStatus.EXPIRED:
+        if approval.status == ApprovalStatus.EXPIRED and asked.verdict is Verdict.ASK:
             return Decision(Verdict.DENY, Reason.APPROVAL_EXPIRED)
         if approval.status == ApprovalStatus.APPROVED:
             return await self._approved(session, wish, asked, asker, approval)
@@ -159,6 +160,8 @@ class GovernanceService:
         meant = replace(wish, arguments=approval.arguments) if edited else wish
         if approval.digest != digest(asker.agent.version, wish.action, meant.arguments):
             await store.withdraw(session, approval.id)  # the agent or the call has changed: ask anew
+            if asked.verdict is Verdict.ALLOW and approval.edited_from is not None:
+                return Decision(Verdict.ASK, Reason(approval.reason))
             return asked
         if edited:
             _, judged = await self._decided(session, asker.door, meant)

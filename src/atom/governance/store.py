@@ -37,11 +37,17 @@ LIFT_HALT = text("DELETE FROM halt RETURNING single")
 # The version of a row and the transaction that wrote it: no two states of it have the same stamp, also when one of them
 # was rolled back.
 AGENT_STAMP = "agent.id || ':' || agent.version || ':' || agent.xmin"
-DOOR = text("""
-SELECT (SELECT reason FROM halt) AS halted, e.version || ':' || e.xmin AS policies,
+STANDS = """
+    (SELECT reason FROM halt) AS halted, e.version || ':' || e.xmin AS policies,
     agent.id, agent.id || ':' || agent.version || ':' || agent.xmin AS stamp
 FROM policy_epoch e LEFT JOIN agent ON agent.id = ANY(:ids)
-""")
+"""
+ANSWERED = """EXISTS (
+    SELECT FROM approval
+    WHERE execution_id = :run_id AND step_key = :step_key AND status IN ('approved', 'rejected')
+) AS answered,"""
+DOOR = text(f"SELECT {STANDS}")
+DOOR_OF_STEP = text(f"SELECT {ANSWERED}{STANDS}")
 POLICY_STAMP = text("SELECT version || ':' || xmin FROM policy_epoch")
 GRANTED = (
     text("""
@@ -61,12 +67,16 @@ STANDINGS = (  # made once: it is part of every look at an agent that is not kno
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """How things stand when somebody comes: `halted` is why, when everything is. `ids`: the agent, then its callers."""
+    """How things stand when somebody comes: `halted` is why, when everything is. `ids`: the agent, then its callers.
+
+    `answered`: a person has said something to the call of this very step, which nothing has used yet.
+    """
 
     halted: str | None
     policies: str
     ids: tuple[UUID, ...]
     stamp: str
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +89,17 @@ class StandingRow:
     seconds_left: float | None
 
 
-async def door(session: AsyncSession, ids: Iterable[UUID]) -> Door:
-    """One statement for all. An agent that is not there has no stamp."""
+async def door(session: AsyncSession, ids: Iterable[UUID], step: tuple[UUID, str] | None = None) -> Door:
+    """One statement for all. An agent that is not there has no stamp. `step`: of a run, the call that is to be made."""
     wanted = tuple(dict.fromkeys(ids))
-    rows = (await session.execute(DOOR, {"ids": list(wanted)})).all()
+    if step is None:
+        rows = (await session.execute(DOOR, {"ids": list(wanted)})).all()
+    else:
+        named = {"ids": list(wanted), "run_id": step[0], "step_key": step[1]}
+        rows = (await session.execute(DOOR_OF_STEP, named)).all()
     stamps = {row.id: row.stamp for row in rows}
-    return Door(rows[0].halted, rows[0].policies, wanted, joined(stamps.get(id_, "") for id_ in wanted))
+    answered = step is not None and rows[0].answered
+    return Door(rows[0].halted, rows[0].policies, wanted, joined(stamps.get(id_, "") for id_ in wanted), answered)
 
 
 def joined(stamps: Iterable[str]) -> str:

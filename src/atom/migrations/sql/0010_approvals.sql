@@ -12,6 +12,7 @@ ALTER TABLE approval
     ADD COLUMN edited_by text,
     ADD COLUMN assignee text;
 CREATE INDEX idx_approval_expires ON approval (expires_at) WHERE status = 'pending';
+CREATE INDEX idx_approval_step ON approval (execution_id, step_key, id);
 CREATE INDEX idx_approval_status ON approval (status, id);
 CREATE INDEX idx_approval_digest ON approval (digest) WHERE status = 'pending';
 CREATE INDEX idx_approval_agent ON approval (agent_id, id);
