@@ -37,17 +37,16 @@ LIFT_HALT = text("DELETE FROM halt RETURNING single")
 # The version of a row and the transaction that wrote it: no two states of it have the same stamp, also when one of them
 # was rolled back.
 AGENT_STAMP = "agent.id || ':' || agent.version || ':' || agent.xmin"
-STANDS = """
-    (SELECT reason FROM halt) AS halted, e.version || ':' || e.xmin AS policies,
+DOOR = text("""
+SELECT (SELECT reason FROM halt) AS halted, e.version || ':' || e.xmin AS policies,
+    EXISTS (
+        SELECT FROM approval
+        WHERE execution_id = CAST(:run_id AS uuid) AND step_key = CAST(:step_key AS text)
+            AND status IN ('approved', 'rejected')
+    ) AS answered,
     agent.id, agent.id || ':' || agent.version || ':' || agent.xmin AS stamp
 FROM policy_epoch e LEFT JOIN agent ON agent.id = ANY(:ids)
-"""
-ANSWERED = """EXISTS (
-    SELECT FROM approval
-    WHERE execution_id = :run_id AND step_key = :step_key AND status IN ('approved', 'rejected')
-) AS answered,"""
-DOOR = text(f"SELECT {STANDS}")
-DOOR_OF_STEP = text(f"SELECT {ANSWERED}{STANDS}")
+""")
 POLICY_STAMP = text("SELECT version || ':' || xmin FROM policy_epoch")
 GRANTED = (
     text("""
@@ -91,15 +90,12 @@ class StandingRow:
 
 async def door(session: AsyncSession, ids: Iterable[UUID], step: tuple[UUID, str] | None = None) -> Door:
     """One statement for all. An agent that is not there has no stamp. `step`: of a run, the call that is to be made."""
-    wanted = tuple(dict.fromkeys(ids))
-    if step is None:
-        rows = (await session.execute(DOOR, {"ids": list(wanted)})).all()
-    else:
-        named = {"ids": list(wanted), "run_id": step[0], "step_key": step[1]}
-        rows = (await session.execute(DOOR_OF_STEP, named)).all()
+    wanted, (run_id, step_key) = tuple(dict.fromkeys(ids)), step or (None, None)
+    named = {"ids": list(wanted), "run_id": run_id, "step_key": step_key}
+    rows = (await session.execute(DOOR, named)).all()
     stamps = {row.id: row.stamp for row in rows}
-    answered = step is not None and rows[0].answered
-    return Door(rows[0].halted, rows[0].policies, wanted, joined(stamps.get(id_, "") for id_ in wanted), answered)
+    stamp = joined(stamps.get(id_, "") for id_ in wanted)
+    return Door(rows[0].halted, rows[0].policies, wanted, stamp, rows[0].answered)
 
 
 def joined(stamps: Iterable[str]) -> str:
