@@ -96,7 +96,8 @@ async def test_a_failed_fetch_taints_too(start: Start) -> None:
 
 
 @pytest.mark.parametrize("look", [
-    call("read_file", path="notes.md"), call("search_text", query="When does the harbour open?"), call("list_files"),
+    call("read_file", path="notes.md"), call("read_file", path=".//notes.md"),
+    call("search_text", query="When does the harbour open?"), call("list_files"),
 ])  # fmt: skip
 async def test_a_file_that_a_tainted_run_wrote_taints_its_readers(start: Start, look: Any) -> None:
     async with tainting(start, fetch, FINE, "Done.", look, EVIL, "Done.") as (atom, task):
