@@ -117,6 +117,7 @@ def write_file_tool(settings: ToolSettings) -> Tool:
         ),
         timeout=TIMEOUT,
         run=run,
+        writes=frozenset({"path"}),
     )
 
 
