@@ -172,6 +172,25 @@ async def test_a_rule_that_comes_later_asks_for_the_second_person(start: Start) 
         assert (await atom.settled(approval["run_id"], "completed"))["answer"] == "Done."
 
 
+async def test_a_question_of_the_release_before_is_not_decided_by_who_asked_for_the_run(start: Start) -> None:
+    async with start(model=Writer()) as atom:
+        alice, bob = await headers(atom, "alice"), await headers(atom, "bob")
+        approval = await asked(atom, who=alice)
+        async with unit_of_work(atom.atom.parts.base.sessions) as session:
+            await session.execute(text("UPDATE approval SET requested_by = NULL"))
+        rule(atom, Eyes.OTHER)
+        await post(atom, f"{approval['id']}/approve", alice)
+
+        async def again() -> bool:
+            shown = (await atom.http.get(f"/api/approvals/{approval['id']}")).json()
+            return (shown["status"], shown["requested_by"]) == ("pending", "operator:alice")
+
+        await eventually(again)
+        assert said(await post(atom, f"{approval['id']}/approve", alice)) == (403, "approval_four_eyes")
+        assert said(await post(atom, f"{approval['id']}/approve", bob)) == (200, "approved")
+        assert (await atom.settled(approval["run_id"], "completed"))["answer"] == "Done."
+
+
 async def test_a_policy_asks_for_two_people_and_gives_them_an_hour(start: Start) -> None:
     source = (
         "policy: p\nrules:\n  - {name: two, actions: {names: [write_file]}, effect: ask, eyes: two,"

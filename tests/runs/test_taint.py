@@ -1,7 +1,8 @@
 """What a run has read stays with it: through its journal, its files, the agents it calls, its conversation."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,8 @@ from atom.llm.testing import ScriptedModel, call
 from atom.runs.briefing import JournalReadings
 from atom.runs.records import tool_from_json
 from atom.settings import ToolSettings
+from atom.tools.ports import ToolContext, ToolOutput
+from atom.tools.registry import ToolRegistry
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
 from tests.runs.test_children import ByTask, ask, child_of
 from tests.support.polling import eventually
@@ -96,13 +99,32 @@ async def test_a_failed_fetch_taints_too(start: Start) -> None:
 
 
 @pytest.mark.parametrize("look", [
-    call("read_file", path="notes.md"), call("search_text", query="When does the harbour open?"), call("list_files"),
+    call("read_file", path="notes.md"), call("read_file", path=".//notes.md"),
+    call("search_text", query="When does the harbour open?"), call("list_files"),
 ])  # fmt: skip
 async def test_a_file_that_a_tainted_run_wrote_taints_its_readers(start: Start, look: Any) -> None:
     async with tainting(start, fetch, FINE, "Done.", look, EVIL, "Done.") as (atom, task):
         assert (await atom.done("worker", task))["status"] == "completed"
         later = await atom.done("worker", "Look at your files")
         assert (later["wait_reason"], later["labels"]) == ("approval", ["untrusted"])
+
+
+async def test_what_a_tainted_run_writes_is_labelled_before_it_is_there(start: Start) -> None:
+    """So it is after a crash in between, whatever becomes of the run."""
+    async with tainting(start, FINE, fetch, FINE, "Done.") as (atom, task):
+        registry, found = atom.atom.worker.registry, list[Any]()
+        write = registry.get("write_file")
+
+        async def run(arguments: Mapping[str, Any], context: ToolContext) -> ToolOutput:
+            async with unit_of_work(atom.atom.parts.base.sessions) as session:
+                query = "SELECT path, labels FROM content_label WHERE path = 'notes.md'"
+                found.append([tuple(row) for row in await session.execute(text(query))])
+            return await write.run(arguments, context)
+
+        others = [registry.get(name) for name in registry.names if name != "write_file"]
+        atom.atom.worker.registry = ToolRegistry([*others, replace(write, run=run)])
+        assert (await atom.done("worker", task))["status"] == "completed"
+        assert found == [[], [("notes.md", ["untrusted"])]]
 
 
 async def test_a_file_written_anew_by_a_clean_run_is_clean(start: Start) -> None:

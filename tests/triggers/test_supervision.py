@@ -6,7 +6,8 @@ import httpx2
 
 from atom.governance.models import Maturity
 from atom.llm.ports import ChatRequest, Role
-from atom.llm.testing import call
+from atom.llm.testing import ScriptedModel, call
+from atom.web.server import ServerRole
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
 from tests.support.databases import rows
 from tests.support.gated import Gate, GatedModel, Part
@@ -87,6 +88,20 @@ async def test_a_replay_reads_a_correction_where_it_was_read_first(database: Any
         await atom.settled(run["id"], "completed")
         order = [one.content for one in model.requests[1].messages]
         assert order == [one.content for one in model.requests[-1].messages][: len(order)]
+
+
+async def test_who_takes_over_what_never_began_has_not_stepped_in(database: Any, home: Any) -> None:
+    async with running_atom(
+        settings_for_tests(home), database, ScriptedModel(), roles=frozenset({ServerRole.WEB})
+    ) as atom:
+        await atom.agent("senior")
+        for paused in (False, True):
+            run = await atom.start("senior", "Work.")
+            if paused:
+                await atom.http.post(f"/api/runs/{run['id']}/pause")
+            done = await atom.http.post(f"/api/runs/{run['id']}/take-over", json={"answer": "42, by hand"})
+            assert done.json()["status"] == "completed"
+        assert await rows(atom.atom.parts.base.sessions, "SELECT kind FROM evidence") == []
 
 
 async def test_a_person_takes_a_paused_run_over(database: Any, home: Any) -> None:

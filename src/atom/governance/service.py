@@ -170,10 +170,11 @@ class GovernanceService:
                 return replace(judged, arguments=approval.arguments)
             asked = replace(judged, verdict=Verdict.ASK, eyes=stricter(judged.eyes, asked.eyes))
         eyes = stricter(Eyes(approval.eyes), asked.eyes)
-        if not enough(eyes, approval.requested_by, approval.said_yes):
-            held = withheld(eyes, approval.requested_by, approval.said_yes)
+        requester = approval.requested_by or wish.requester  # the release before did not note it
+        if not enough(eyes, requester, approval.said_yes):
+            held = withheld(eyes, requester, approval.said_yes)
             assignee = still_assigned(approval.assignee, held)
-            values = {"eyes": eyes.value, "withheld": held, "assignee": assignee}
+            values = {"eyes": eyes.value, "withheld": held, "assignee": assignee, "requested_by": requester}
             await store.reopen(session, approval.id, seconds=self._seconds(asked), values=values)
             await self._tell(session, approval.id)
             return asked

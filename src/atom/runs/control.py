@@ -31,7 +31,7 @@ from atom.runs.family import Family
 from atom.runs.models import Run, RunStatus, Step
 from atom.runs.rating import of_run
 from atom.runs.records import ToolRecord, edited_note, tool_to_json
-from atom.runs.transitions import State, in_progress, listens, pause, resume, reviewed, taken_over
+from atom.runs.transitions import State, answered_for, in_progress, listens, pause, resume, reviewed, taken_over
 
 PAUSE_CHANNEL = "atom_pause"  # its payload is the run's id
 MAX_RESULT = 200_000
@@ -126,7 +126,8 @@ class RunControl:
         await self.family.cancel_descendants(session, id_, by=by.actor)
         await store.put(session, id_, after, {"answer": said})
         await self.family.ended(session, run, RunStatus.COMPLETED, by=by.actor)
-        await self._stepped_in(session, run, by, Stepping.TAKE_OVER)
+        if answered_for(state, begun=run.started_at is not None):
+            await self._stepped_in(session, run, by, Stepping.TAKE_OVER)
         data = {"answer": said, "sources": [], "taken_over_by": by.actor}
         await self.outbox.emit(
             session, EventType.RUN_COMPLETED, actor=by.actor, agent_id=run.agent_id, run_id=id_, data=data

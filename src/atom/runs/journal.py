@@ -39,6 +39,7 @@ from atom.runs.transitions import CANCEL, COMPLETE, FAIL, GO_ON, HAND_OVER, PAUS
 
 EVENT_TEXT = 2000  # characters of a text that an event carries; the journal has the whole
 MAX_STEPS = 5000
+UNWRITTEN = ""  # where the digest of a file stands
 RECORD_ATTEMPTS = 10  # about 20 s, longer than a restart of the server; the heartbeat ends it when the lease is lost
 
 
@@ -252,6 +253,15 @@ class Journal:
             return frozenset()
         async with unit_of_work(self.sessions) as session:
             return frozenset(Label(label) for label in await store.file_labels(session, self.agent_id, asked))
+
+    async def label_ahead(self, paths: Sequence[str], labels: Iterable[Label]) -> None:
+        """These files may carry this from now on, beside what they carry already: who owns the run next, or nobody, may
+        never come to say so."""
+        async with unit_of_work(self.sessions) as session:
+            await self._write(session, {})
+            for path in paths:
+                both = {*await store.file_labels(session, self.agent_id, [path]), *labels}
+                await store.label_files(session, self.agent_id, self.run_id, {path: UNWRITTEN}, sorted(both))
 
     async def refused(self, key: str, call: ToolCall, record: ToolRecord, *, again: bool) -> None:
         """A call that never began: denied, unknown, or with arguments that do not fit. `again`: nor once more."""

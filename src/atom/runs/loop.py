@@ -39,6 +39,7 @@ from atom.settings import RunSettings
 from atom.tools.errors import ToolArgumentsError, ToolError
 from atom.tools.ports import SourceLine, Tool, ToolContext, ToolOutput
 from atom.tools.registry import ToolRegistry
+from atom.tools.workspace import plain_path
 
 NO_RESULT = (ParkedError, FencedError, DatabaseUnavailableError, PoolExhaustedError)  # nothing that a tool said
 log = structlog.get_logger(service="agent_execution")
@@ -276,6 +277,7 @@ class AgentLoop:
         written: tuple[Written, ...] = ()
         try:
             async with asyncio.timeout(min(tool.timeout, self._seconds_left())):
+                await self._label_ahead(tool, arguments)
                 output = await tool.run(arguments, context)
             record = await self._labelled(tool, arguments, output)
             if tool.action.effect is not EffectClass.READ:
@@ -297,6 +299,12 @@ class AgentLoop:
         end = End(self._reading.labels | (TAINTING & (record.labels or frozenset())), written)
         await self.journal.called(key, tool.name, record, end)
         return record
+
+    async def _label_ahead(self, tool: Tool, arguments: Mapping[str, object]) -> None:
+        """What a tainted run is about to write is labelled before it is there: a crash must not leave it clean."""
+        paths = [plain_path(str(arguments[name])) for name in sorted(tool.writes) if name in arguments]
+        if paths and self._reading.tainted:
+            await self.journal.label_ahead(paths, self._reading.labels)
 
     async def _labelled(self, tool: Tool, arguments: dict[str, object], output: ToolOutput) -> ToolRecord:
         shown = (*output.paths, *(line.path for line in output.sources))

@@ -152,6 +152,11 @@ def in_progress(state: State, *, begun: bool) -> bool:
     return state.status in WORKABLE or state.wait_reason in {WaitReason.APPROVAL, WaitReason.CHILD}
 
 
+def answered_for(state: State, *, begun: bool) -> bool:
+    """Whether who takes it over steps in for its agent: also where it was paused for that."""
+    return in_progress(state, begun=begun) or (begun and state.status is RunStatus.PAUSED)
+
+
 def listens(state: State) -> None:
     """Raises RunEndedError: nobody reads a note any more."""
     _not_ended(state)

@@ -65,7 +65,7 @@ def read_file_tool(settings: ToolSettings) -> Tool:
             raise ToolArgumentsError(
                 f"last_line: {last} is before first_line {first}.", hint="Expected: a line at or after first_line."
             )
-        path = arguments["path"]
+        path = plain_path(arguments["path"])  # in whatever spelling: labels and citations know one
         return await asyncio.to_thread(_read, Workspace(context.workspace), path, first=first, last=last, limit=limit)
 
     line = {"type": "integer", "minimum": 1, "maximum": 1_000_000_000}
@@ -117,6 +117,7 @@ def write_file_tool(settings: ToolSettings) -> Tool:
         ),
         timeout=TIMEOUT,
         run=run,
+        writes=frozenset({"path"}),
     )
 
 

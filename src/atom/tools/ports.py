@@ -62,7 +62,8 @@ class Tool:
     """A built-in tool. `timeout` in seconds bounds one call; the loop enforces it.
 
     `run` gets arguments that satisfy `parameters` (a JSON schema, draft 2020-12, with `additionalProperties: false`).
-    It raises `ToolError` for what the model can correct; anything else is a failure of the call.
+    It raises `ToolError` for what the model can correct; anything else is a failure of the call. `writes`: arguments
+    that name files of the workspace that it writes.
     """
 
     action: Action
@@ -70,6 +71,7 @@ class Tool:
     parameters: Mapping[str, Any]
     timeout: float
     run: Callable[[Mapping[str, Any], ToolContext], Awaitable[ToolOutput]]
+    writes: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """An argument that can only be one of a few words of the schema chooses nothing outside."""
