@@ -23,6 +23,7 @@ from atom.runs.errors import RunEndedError
 from atom.runs.service import Order
 from atom.settings import RunSettings
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
+from tests.support.polling import eventually
 
 COUNT = int(os.environ.get("CANCELLATIONS", "150"))
 AT_ONCE = 6
@@ -69,7 +70,7 @@ async def cancelled_somewhere(atom: RunningAtom, chance: random.Random) -> None:
 async def test_cancellations_at_random_moments_leave_nothing_behind(database: URL, home: Path) -> None:
     print(f"{COUNT} cancellations, seed {SEED}")
     chance = random.Random(SEED)
-    settings = settings_for_tests(home, runs=RunSettings(lease_seconds=4, sweep_seconds=0.2, max_concurrent=AT_ONCE))
+    settings = settings_for_tests(home, runs=RunSettings(lease_seconds=15, sweep_seconds=0.2, max_concurrent=AT_ONCE))
     async with running_atom(settings, database, Endless()) as atom:
         await atom.agent(tools=["calculate", "write_file"], maturity="supervised")
         for _ in range(0, COUNT, AT_ONCE):
@@ -92,5 +93,5 @@ async def test_cancellations_at_random_moments_leave_nothing_behind(database: UR
         )
         assert await rows(atom, held) == []
         pool: Any = atom.atom.parts.base.engine.pool
-        assert pool.checkedout() <= 1
+        await eventually(lambda: pool.checkedout() <= 1)
         assert atom.atom.worker.control.reason_to_leave(UUID(int=0)) is None

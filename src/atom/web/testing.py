@@ -83,12 +83,15 @@ class RunningAtom:
 
 
 def settings_for_tests(home: Path, **groups: Any) -> Settings:
-    """Small pools, short leases, a free port; `groups` (runs=..., llm=..., web=...) replace whole groups."""
+    """Small pools, a free port, leases that outlive a stall of a busy machine.
+
+    `groups` (runs=..., llm=..., web=...) replace whole groups.
+    """
     values: dict[str, Any] = {
         "home": home,
         "database": DatabaseSettings(pool_size=8, max_overflow=2, pool_timeout=2),
         "web": WebSettings(port=0, drain_seconds=2),
-        "runs": RunSettings(lease_seconds=2, sweep_seconds=0.2),
+        "runs": RunSettings(lease_seconds=10, sweep_seconds=0.2),
         "llm": LlmSettings(provider=Provider.SCRIPTED, scripted_path=home / "unused.json"),
     }
     return Settings.model_validate(values | groups)

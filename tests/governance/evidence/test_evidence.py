@@ -105,7 +105,7 @@ async def test_intervention_of_a_person_counts_once_for_each_way(
         async with unit_of_work(sessions) as session:
             await evidence.intervened(session, run, by, how)
     kept = await rows(sessions, "SELECT kind, by, data ->> 'step' FROM evidence ORDER BY id")
-    assert kept == [("intervention", "admin:boss", how) for how in ("pause", "cancel", "correct")]
+    assert kept == [("intervention", "admin:boss", how) for how in ("pause", "cancel", "correct", "take_over")]
     async with unit_of_work(sessions) as session:
         tally = await store.tally(session, store.Scope(agent.id))
     assert (tally.judged, tally.intervened, tally.episodes) == (1, 1, 0)
