@@ -77,12 +77,11 @@ def add(
     fields = _fields(owner, priority, models) | ({"base_url": url} if url else {})
     if option:
         fields["options"] = dict(_pair(one) for one in option)
+    if monthly_usd is not None:
+        fields["monthly_usd"] = monthly_usd
     secret = "none" if no_secret else _read_secret()
     with connect() as atom:
         key = atom.call(atom.client.keys.add(provider.value, name, secret, **fields))
-        if monthly_usd is not None:
-            budget = {"scope": "key", "subject": key.id, "unit": "usd", "window": "month", "amount": monthly_usd}
-            atom.call(atom.client.keys.put_budget(**budget))
     _print_key(Output.open(as_json), key)
 
 

@@ -97,6 +97,18 @@ async def test_names_are_taken_once_in_any_case_and_free_again(atom: RunningAtom
     await add(atom, "team-a")
 
 
+async def test_the_limit_that_is_given_with_a_key_is_there_with_it_and_goes_with_it(atom: RunningAtom) -> None:
+    made = await add(atom, monthly_usd="12.5")
+    (limit,) = (await atom.http.get("/api/budgets")).json()["items"]
+    assert (limit["scope"], limit["subject"], limit["unit"], limit["window"]) == ("key", made["id"], "usd", "month")
+    assert float(limit["amount"]) == 12.5
+    await atom.http.put("/api/budgets", json={"scope": "deployment", "unit": "usd", "window": "day", "amount": "1"})
+    await atom.http.delete("/api/keys/a")
+    (left,) = (await atom.http.get("/api/budgets")).json()["items"]
+    assert left["scope"] == "deployment"
+    await atom.http.delete(f"/api/budgets/{left['id']}")
+
+
 REFUSED: dict[str, dict[str, Any]] = {
     "number": {"secret": 12},
     "list": {"secret": [SECRET]},
@@ -126,6 +138,11 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a region that is another host": {"provider": "bedrock", "options": {"region": "x@evil.example/#"}},
     "no address where one is needed": {"provider": "azure"},
     "a provider without keys": {"provider": "local"},
+    "a limit below nothing": {"monthly_usd": "-5"},
+    "a limit of nothing": {"monthly_usd": 0},
+    "a limit without end": {"monthly_usd": "1e400"},
+    "a limit that is no number": {"monthly_usd": "NaN"},
+    "as the limit": {"monthly_usd": SECRET},
 }
 
 

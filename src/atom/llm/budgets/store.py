@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from atom.llm.budgets.models import BudgetRow, BudgetUse
+from atom.llm.budgets.models import BudgetRow, BudgetUse, Scope
 from atom.llm.budgets.rules import Room
 
 MAX_BUDGETS = 10_000
@@ -69,6 +69,11 @@ WHERE r.created_at < now() - make_interval(secs => :seconds) OR e.ended_at < now
 async def all_budgets(session: AsyncSession) -> Sequence[BudgetRow]:
     query = select(BudgetRow).order_by(BudgetRow.id).limit(MAX_BUDGETS)
     return (await session.scalars(query.execution_options(populate_existing=True))).all()
+
+
+async def budgets_of(session: AsyncSession, scope: Scope, subject: UUID) -> Sequence[BudgetRow]:
+    query = select(BudgetRow).where(BudgetRow.scope == scope, BudgetRow.subject == subject)
+    return (await session.scalars(query.order_by(BudgetRow.id).limit(MAX_BUDGETS))).all()
 
 
 async def put(session: AsyncSession, values: dict[str, Any]) -> UUID:

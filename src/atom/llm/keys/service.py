@@ -140,12 +140,13 @@ class KeyService:
             await self._tell(session, EventType.KEY_CHANGED, key, by)
         return key
 
-    async def remove(self, session: AsyncSession, by: str, ref: str) -> None:
-        """The row stays for the ledger; what was sealed is gone."""
+    async def remove(self, session: AsyncSession, by: str, ref: str) -> UUID:
+        """The id of what is removed: the row stays for the ledger; what was sealed is gone."""
         key = await self._locked(session, ref)
         await store.drop_routes_of(session, key.id)
         await store.change(session, key.id, {"removed_at": func.now(), "envelope": {}})
         await self._tell(session, EventType.KEY_REMOVED, key, by)
+        return key.id
 
     async def refused(self, session: AsyncSession, key_id: UUID, *, version: int, reason: str) -> None:
         """The provider did not accept it. A key that was replaced or disabled meanwhile is left as it is."""
