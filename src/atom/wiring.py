@@ -199,7 +199,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
 
 def _health(settings: Settings, base: Foundation, layer: ModelLayer) -> HealthService:
     local = partial(local_weights.missing, settings.llm.local.model_path)
-    llm, vault = llm_check(layer.llm.choose, local), vault_check(base.sessions, layer.vault)
+    llm, vault = llm_check(layer.llm.choose, local, layer.llm.away), vault_check(base.sessions, layer.vault)
     checks = standard_checks(base.probes, base.outage, settings.redis, llm, vault)
     return HealthService(checks, __version__, base.clock)
 

@@ -187,3 +187,24 @@ def test_demo_can_be_interrupted(home: Path, folder: Path) -> None:
         daemon.signal(signal.SIGINT)
         assert daemon.ended(15) == 0
     assert not postgres_of(home)
+
+
+def test_a_provider_without_a_key_in_the_environment_starts_because_the_vault_may_have_one(home: Path) -> None:
+    """Keys are brought to an Atom that runs: one that does not start for want of a key could never be given it."""
+    named = {"LLM_PROVIDER": "anthropic"}
+    with atom_up(home, env=named) as first:
+        until(lambda: "none. ANTHROPIC_API_KEY is not set, and anthropic was chosen." in first.said, what=first.said)
+        with first.client() as http:
+            key = {"provider": "anthropic", "name": "team-a", "secret": "sk-ant-0123456789"}
+            assert http.post("/api/keys", json=key).status_code == 201
+        assert first.stop() == 0
+    second = atom(home, "up", "--port", "0", "--once", env=named)
+    assert (second.code, "anthropic/claude-sonnet-5-5 (LLM_PROVIDER=anthropic)" in second.out) == (0, True), second
+
+
+def test_an_order_without_any_key_starts_so_that_it_can_be_mended(home: Path) -> None:
+    with atom_up(home, env={}) as first, first.client() as http:
+        assert http.put("/api/routes", json={"routes": [{"provider": "bedrock"}]}).status_code == 200
+        assert first.stop() == 0
+    second = atom(home, "up", "--port", "0", "--once")
+    assert (second.code, "none. There is no key for bedrock" in second.out) == (0, True), second

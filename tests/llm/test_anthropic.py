@@ -39,7 +39,7 @@ START = {
 
 
 def fed(*events: Mapping[str, Any]) -> Completion:
-    reading = Reading(Route("anthropic", "m-1", "host", "sk-secret"))
+    reading = Reading(Route("anthropic", "m-1", "host", "sk-secret", "ANTHROPIC_API_KEY"))
     for event in events:
         reading.feed(event)
     return reading.completion()

@@ -17,6 +17,14 @@ from atom.settings import LlmSettings, Provider
 from atom.web.testing import running_atom, settings_for_tests
 from tests.support.shell import Shell
 
+
+def test_listed_prices_are_those_of_an_ordinary_prompt() -> None:
+    """The list has two prices for this model: beyond 200,000 tokens it is dearer, the input more than the output."""
+    facts = Catalogue().facts(Provider.ANTHROPIC, "claude-sonnet-4-5")
+    assert (facts.input_usd, facts.output_usd, facts.cached_usd) == (Decimal(3), Decimal(15), Decimal("0.3"))
+    assert [str(facts.input_usd), str(facts.cached_usd)] == ["3", "0.3"]
+
+
 USED = Usage(1_000_000, 1_000_000, 0)
 
 
@@ -63,6 +71,14 @@ def test_the_file_corrects_field_by_field_and_its_first_pattern_that_fits_wins(t
     assert found.cost(Provider.OPENAI, "gpt-4o", USED) == Catalogue().cost(Provider.OPENAI, "gpt-4o", USED)
 
 
+def test_half_a_price_corrects_what_ships(tmp_path: Path) -> None:
+    """What is shown as the price is what a call costs."""
+    found = load_catalogue(written(tmp_path / "m.json", {"openai/gpt-4o": {"input_usd": "100"}}))
+    facts = found.facts(Provider.OPENAI, "gpt-4o")
+    assert facts.output_usd is not None
+    assert found.cost(Provider.OPENAI, "gpt-4o", USED) == Decimal(100) + facts.output_usd
+
+
 def test_half_a_price_is_no_price(tmp_path: Path) -> None:
     found = load_catalogue(written(tmp_path / "m.json", {"compatible/*": {"input_usd": "1"}}))
     assert found.cost(Provider.COMPATIBLE, "llama", USED) is None
@@ -71,8 +87,9 @@ def test_half_a_price_is_no_price(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "named"),
     [
-        ("{", "cannot be read"), ("[]", "not an object"), ({"a": {"input_usd": -1}}, "input_usd"),
-        ({"a": {"price": 1}}, "price"), ({"a": {"context_tokens": 0}}, "context_tokens"),
+        ("{", "cannot be read"), ("[]", "not an object"), ({"a/*": {"input_usd": -1}}, r"a/\*\.input_usd: "),
+        ({"a": {}, "b": {"price": 1}}, "b.price: "), ({"a": {"context_tokens": 0}}, "a.context_tokens: "),
+        ({"a": 5}, "a: "),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_used_is_named_with_its_fault(tmp_path: Path, said: Any, named: str) -> None:

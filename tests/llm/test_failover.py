@@ -100,10 +100,11 @@ class Bench:
         self.keys = Keys(Config(1, tuple(scripts)))
         self.clock, self.hooks = FrozenClock(), Hooks()
         self.waits: list[float] = []
+        self.registry = CollectorRegistry()
         self.service = LlmService(
             LlmSettings(openai_model="o", anthropic_model="a", gemini_model="g", **settings),
             dict.fromkeys(Provider, self.load),
-            LlmMetrics(CollectorRegistry()),
+            LlmMetrics(self.registry),
             self.clock,
             self.keys,
             sleep=self.sleep,
@@ -162,6 +163,22 @@ async def test_an_open_circuit_is_passed_over_without_a_wait() -> None:
         assert (await bench.ask()).fell_back_from == "openai/o (o1)"
     assert bench.asked == {"o1": 3, "a1": 4}
     assert (bench.waits, bench.circuit(O1)) == ([], CircuitState.OPEN)
+
+
+async def test_an_open_circuit_is_shown_until_its_cooldown_ends_and_the_last_one_says_that_nobody_answers() -> None:
+    bench = Bench({O1: [fails(retry_after=900.0)], A1: ["fine", fails(retry_after=900.0)]})
+
+    def shown() -> tuple[float | None, bool]:
+        labels = {"provider": "openai", "model": "o"}
+        return bench.registry.get_sample_value("atom_llm_circuit_state", labels), bench.service.away()
+
+    await bench.ask()
+    assert shown() == (CircuitState.OPEN, False)
+    with pytest.raises(RoutesDownError):
+        await bench.ask()
+    assert shown() == (CircuitState.OPEN, True)
+    bench.clock.advance(901.0)
+    assert shown() == (CircuitState.CLOSED, False)
 
 
 async def test_a_refused_key_makes_way_for_the_next_of_its_provider_only() -> None:

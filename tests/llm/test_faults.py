@@ -2,6 +2,7 @@
 
 import base64
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -87,11 +88,23 @@ def test_key_never_survives_quoting(before: str, after: str) -> None:
     assert len(text) <= MAX_QUOTED
 
 
-def test_refused_key_is_told_in_our_words_only() -> None:
-    route = Route("openai", "m", "host", KEY)
+@pytest.mark.parametrize(
+    ("info", "key", "address"),
+    [
+        (KeyInfo(Provider.OPENAI), "OPENAI_API_KEY", "OPENAI_BASE_URL"),
+        (KeyInfo(Provider.OPENAI, "team-a", uuid4()), "the key 'team-a'", "The address of the key 'team-a'"),
+    ],
+)
+def test_refused_key_is_told_in_our_words_only_and_by_what_its_owner_calls_it(
+    info: KeyInfo, key: str, address: str
+) -> None:
+    route = Route(
+        "openai", "m", "host", KEY, endpoint(Access(info, SecretStr(KEY)), "https://api.openai.com").key_label
+    )
     error = from_status(route, 401, {"error": {"message": "Incorrect API key: sk-ca...aa17"}})
     assert error.message == "openai refused the key (401)."
-    assert "OPENAI_API_KEY" in error.hint
+    assert error.hint == f"Check {key} and what its account may use."
+    assert from_status(route, 302, "").hint.startswith(f"{address} must be")
 
 
 @pytest.mark.parametrize("key", ["two words", "käse", "a\x00b", "line\nbreak"])

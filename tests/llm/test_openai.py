@@ -24,7 +24,7 @@ from atom.llm.testing import CannedProvider, ask, http, sse
 from atom.settings import LlmSettings, Provider
 
 Build = Callable[..., ChatModel]
-ROUTE = Route("openai", "m-1", "host", "sk-secret")
+ROUTE = Route("openai", "m-1", "host", "sk-secret", "OPENAI_API_KEY")
 
 
 def chunk(delta: Mapping[str, Any] | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:

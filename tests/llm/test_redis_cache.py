@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,17 +14,23 @@ import structlog
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from atom.agents.names import AgentNames
+from atom.events.service import Outbox, Signal
+from atom.infra.db import Sessions
+from atom.infra.redis import RedisUrlError
+from atom.infra.trace import NO_TRACER
 from atom.kit.clock import FrozenClock
 from atom.llm.access import Access
 from atom.llm.adapters.redis_cache import AWAY_SECONDS, ENTRY_BYTES, PREFIX, RedisCache, redis_cache
 from atom.llm.calls import CompletedCall
 from atom.llm.directory import EnvironmentOnly
 from atom.llm.errors import CacheAwayError
+from atom.llm.layer import Base, build_models
 from atom.llm.metrics import LlmMetrics
 from atom.llm.ports import ChatModel, Completion, FinishReason, Usage
 from atom.llm.service import LlmService
 from atom.llm.testing import ScriptedModel, ask
-from atom.settings import LlmSettings, Provider
+from atom.settings import LlmSettings, Provider, RedisSettings, VaultSettings
 from tests.support.own_redis import OwnRedis
 
 SLOWER = 0.3  # seconds; the most that a Redis in trouble may add to a call
@@ -282,3 +289,13 @@ async def test_a_poisoned_entry_is_a_miss_and_is_replaced(opened: Open) -> None:
     again, _ = await calls.ask(0)
     assert (again.completion.text, again.record.cache_hit, len(calls.model.asked)) == ("42", False, 2)
     assert (await calls.ask(0))[0].record.cache_hit
+
+
+def test_an_address_that_is_none_is_told_by_its_variable_and_without_its_password(
+    sessions: Sessions, home: Path
+) -> None:
+    base = Base(sessions, Outbox(Signal()), FrozenClock(), CollectorRegistry(), home, AgentNames(), NO_TRACER)
+    redis = RedisSettings(url=SecretStr("http://user:canary@127.0.0.1:6379"))
+    with pytest.raises(RedisUrlError, match="REDIS_URL cannot be read") as caught:
+        build_models(base, LlmSettings(), VaultSettings(), redis)
+    assert "canary" not in str(caught.value) + caught.value.hint

@@ -317,6 +317,12 @@ async def test_the_model_is_there_when_it_could_answer(
     assert await llm_check(choose, lambda: missing).probe() is state
 
 
+async def test_the_model_is_not_there_while_every_route_is_left_alone() -> None:
+    choice = Choice(Provider.OPENAI, "m", "r")
+    assert await llm_check(lambda: choice, lambda: None, lambda: True).probe() is Health.DEGRADED
+    assert await llm_check(lambda: choice, lambda: None, lambda: False).probe() is Health.HEALTHY
+
+
 async def test_a_deployment_without_a_model_is_served(database: URL, home: Path) -> None:
     async with running_atom(settings_for_tests(home, llm=LlmSettings(provider=Provider.OPENAI)), database) as atom:
         answer, _ = await ready(atom.url)

@@ -8,6 +8,7 @@ from typer.exceptions import TyperException
 
 from atom.cli.output import Output
 from atom.errors import AtomError, Kind
+from atom.kit.redact import redact
 from atom.settings import SettingsError, load
 
 NO, USAGE, COULD_NOT, INTERRUPTED, PIPE_CLOSED = 1, 2, 3, 130, 141
@@ -54,6 +55,10 @@ def broke(error: Exception, *, as_json: bool) -> int:
 
 
 def _print(message: str, hint: str, code: str, details: Mapping[str, object], *, as_json: bool) -> None:
+    message, details = (
+        redact(message),
+        redact(dict(details)),
+    )  # an argument that is quoted may be a key in a wrong place
     out = Output.open(as_json)
     if as_json:
         out.json({"error": {"code": code, "message": message, "hint": hint, **details}})

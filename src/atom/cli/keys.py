@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from atom.cli.failures import NO
 from atom.cli.job import watch_job
@@ -25,6 +26,21 @@ Models = Annotated[
     str | None, typer.Option("--models", metavar="A,B", help="Names or patterns (gpt-*) it may be used for.")
 ]
 MAX_SECRET = 10_000
+MISPLACED = (
+    "It is read from standard input: atom keys add openai team-a < key.txt. If that was a key, this shell's history and"
+    " the list of processes had it: have the provider replace it."
+)
+
+
+class ReadsKey(TyperCommand):
+    """A command that reads a key. An argument too many is most likely one, of whatever form: it is not said again."""
+
+    allow_extra_args = True
+
+    def invoke(self, ctx: Any) -> Any:
+        if ctx.args:
+            raise InvalidError("A key is not given as an argument: nothing was done.", hint=MISPLACED)
+        return super().invoke(ctx)
 
 
 class KeyProvider(StrEnum):
@@ -54,7 +70,7 @@ class By(StrEnum):
     KEY = "key"
 
 
-@app.command(epilog=example("atom keys add openai team-a --models 'gpt-5*' < key.txt"))
+@app.command(cls=ReadsKey, epilog=example("atom keys add openai team-a --models 'gpt-5*' < key.txt"))
 def add(
     provider: Annotated[KeyProvider, typer.Argument(help="Whose key it is; compatible: any OpenAI-compatible URL.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="What you call it.")],
@@ -78,12 +94,11 @@ def add(
     fields = _fields(owner, priority, models) | ({"base_url": url} if url else {})
     if option:
         fields["options"] = dict(_pair(one) for one in option)
-    secret = "none" if no_secret else _read_secret()
+    if monthly_usd is not None:
+        fields["monthly_usd"] = monthly_usd
+    secret = "none" if no_secret else _read_secret(f"atom keys add {provider.value} {name} < key.txt")
     with connect() as atom:
         key = atom.call(atom.client.keys.add(provider.value, name, secret, **fields))
-        if monthly_usd is not None:
-            budget = {"scope": "key", "subject": key.id, "unit": "usd", "window": "month", "amount": monthly_usd}
-            atom.call(atom.client.keys.put_budget(**budget))
     _print_key(Output.open(as_json), key)
 
 
@@ -134,7 +149,7 @@ def probe(key: KeyArgument, as_json: Json = False) -> None:
         raise typer.Exit(NO)
 
 
-@app.command(epilog=example("atom keys update team-a --priority 10"))
+@app.command(cls=ReadsKey, epilog=example("atom keys update team-a --priority 10"))
 def update(
     key: KeyArgument,
     *,
@@ -149,7 +164,7 @@ def update(
     """Change a key. What is not named stays; its address never changes."""
     fields = _fields(owner, priority, models)
     if new_secret:
-        fields["secret"] = _read_secret()
+        fields["secret"] = _read_secret(f"atom keys update {key} --new-secret < key.txt")
     if not fields:
         raise InvalidError("Nothing to change is given.", hint="`atom keys update --help` lists what can be.")
     with connect() as atom:
@@ -323,12 +338,19 @@ def _pair(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _read_secret() -> str:
+def _read_secret(like: str) -> str:
+    """`like` is how the command is given its key. Nothing of what was read is ever quoted."""
     if sys.stdin.isatty():
         return str(typer.prompt("Key", hide_input=True, err=True)).strip()
-    secret = sys.stdin.read(MAX_SECRET + 1).strip()
-    if not secret or len(secret) > MAX_SECRET:
-        raise InvalidError("Standard input holds no key.", hint="atom keys add openai team-a < key.txt")
+    data = sys.stdin.buffer.read(MAX_SECRET + 1)
+    if len(data) > MAX_SECRET:
+        raise InvalidError(f"Standard input is longer than {MAX_SECRET} bytes: that is no key.", hint=like)
+    try:
+        secret = data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise InvalidError("Standard input is not UTF-8: that is no key.", hint=like) from None
+    if not secret:
+        raise InvalidError("Standard input holds no key.", hint=like)
     return secret
 
 

@@ -16,9 +16,11 @@ from atom.cli.home import occupied
 from atom.cli.output import Output
 from atom.infra import log
 from atom.infra.budget import fit
+from atom.infra.embedded_postgres import read_endpoint
 from atom.infra.postgres_errors import translated
 from atom.infra.schema import migrate
 from atom.llm.choice import choose
+from atom.llm.errors import ModelNotConfiguredError
 from atom.llm.notes import note_for
 from atom.ops.bootstrap import TOKEN_FILE
 from atom.settings import Settings, load
@@ -37,8 +39,9 @@ def up(
     """Start Atom here: database, API and worker in one process tree. Ctrl-C ends it; nothing is lost."""
     began = time.monotonic()
     settings = load(web={} if port is None else {"port": port})
-    choose(settings.llm)  # what cannot work is told before anything starts
     check_url(settings)
+    if settings.database.url is None and read_endpoint(settings.home) is None:
+        choose(settings.llm)  # nothing is in a vault yet: what cannot work is told before anything starts
     start = Start(settings, Output.open(as_json=False), began, demo=demo, once=once)
     try:
         drained = start.run()
@@ -61,6 +64,7 @@ class Start:
     demo: bool
     once: bool
     demo_failed: bool = False
+    note: str | None = None
 
     @property
     def log_file(self) -> Path:
@@ -98,20 +102,27 @@ class Start:
         return self.once
 
     def _tell(self, atom: Atom, found: Ready) -> None:
-        chosen = atom.parts.models.llm.choose()
         self.out.line(f"Atom is ready after {time.monotonic() - self.began:.1f} s.\n")
         rows = [
             ("URL", found.url),
             ("Admin token", f"{self.settings.home / TOKEN_FILE} (only this user reads it)"),
-            ("Model", f"{chosen.name} ({chosen.reason})"),
+            ("Model", self._model(atom)),
             ("Log", str(self.log_file)),
         ]
         self.out.fields(rows)
         if found.new_token:
             self.out.line(f"\nYour admin token, shown this once: {found.new_token}")
-        note = note_for(chosen.provider, self.settings.llm)
-        if note and not self.demo:  # the run of the demonstration says it
-            self.out.line(f"\n{note}")
+        if self.note and not self.demo:  # the run of the demonstration says it
+            self.out.line(f"\n{self.note}")
+
+    def _model(self, atom: Atom) -> str:
+        """Without one Atom serves all the same: keys are added, and the order is mended, while it runs."""
+        try:
+            chosen = atom.parts.models.llm.choose()
+        except ModelNotConfiguredError as error:
+            return f"none. {error.message} {error.hint}"
+        self.note = note_for(chosen.provider, self.settings.llm)
+        return f"{chosen.name} ({chosen.reason})"
 
     def _on_signal(self) -> None:
         self.out.line("\nAtom is ending: what runs now reaches its next step first. Ctrl-C again ends it at once.")

@@ -124,7 +124,7 @@ class Keys:
     transport: Transport
 
     async def add(self, provider: str, name: str, secret: str, **fields: Any) -> ProviderKey:
-        """Fields: owner, priority, models, base_url, options."""
+        """Fields: owner, priority, models, base_url, options, monthly_usd."""
         body = {"provider": provider, "name": name, "secret": secret, **fields}
         return await self.transport.ask(ProviderKey, "POST", "/api/keys", body=body)
 

@@ -17,6 +17,8 @@ from atom.llm.ports import ChatRequest, Usage
 from atom.settings import Provider
 
 MILLION = Decimal(1_000_000)
+SAMPLE = 1000  # tokens whose price stands for the others: providers charge more for each beyond a very long prompt
+PRICES = {"input_usd", "output_usd", "cached_usd"}
 PROVIDER_IDS = {
     Provider.OPENAI: "openai",
     Provider.ANTHROPIC: "anthropic",
@@ -37,7 +39,7 @@ ABLE = {
 
 
 class Facts(BaseModel):
-    """Of one model. Prices are dollars for a million tokens."""
+    """Of one model. Prices are dollars for a million tokens, where the prompt is not so long that they rise."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     context_tokens: int | None = Field(default=None, gt=0)
@@ -68,9 +70,12 @@ class Catalogue:
         if usage.input_tokens is None or usage.output_tokens is None:
             return None
         own = self._override(provider, model)
-        if own is not None and own.input_usd is not None and own.output_usd is not None:
-            return _own_cost(own.input_usd, own.output_usd, own.cached_usd, usage)
-        return _shipped_cost(provider, model, usage)
+        if own is None or not own.model_fields_set & PRICES:
+            return _shipped_cost(provider, model, usage)
+        facts = self.facts(provider, model)
+        if facts.input_usd is None or facts.output_usd is None:
+            return None
+        return _own_cost(facts.input_usd, facts.output_usd, facts.cached_usd, usage)
 
     def estimate(self, provider: Provider, model: str, request: ChatRequest) -> "Estimate":
         """The most one attempt is expected to use: the whole request and a reply of the greatest length."""
@@ -108,12 +113,17 @@ def load_catalogue(path: Path | None) -> Catalogue:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(raw, dict):
             raise CatalogueError(f"{path}: it is not an object.", hint=FORM)
-        return Catalogue({str(pattern): Facts.model_validate(facts) for pattern, facts in raw.items()})
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CatalogueError(f"{path} cannot be read ({type(error).__name__}).", hint=FORM) from error
+    return Catalogue({pattern: _given(path, pattern, facts) for pattern, facts in raw.items()})
+
+
+def _given(path: Path, pattern: str, facts: object) -> Facts:
+    try:
+        return Facts.model_validate(facts)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in problem["loc"])
+        place = ".".join(str(part) for part in (pattern[:200], *problem["loc"]))
         raise CatalogueError(f"{path}: {place}: {problem['msg']}.", hint=FORM) from None
 
 
@@ -145,13 +155,18 @@ def _shipped(provider: Provider, model: str) -> Facts:
     zero = Decimal(0) if provider in FREE else None
     facts = Facts(tools=able, vision=able, input_usd=zero, output_usd=zero)
     provider_id = PROVIDER_IDS.get(provider)
-    found = price_list().price(provider_id, model, Usage(1_000_000, 0)) if provider_id else None
+    found = price_list().price(provider_id, model, Usage(SAMPLE, 0)) if provider_id else None
     if found is None:
         return facts
     return facts.model_copy(
         update={
             "context_tokens": found.context_tokens,
-            "input_usd": found.usd,
-            "output_usd": _shipped_cost(provider, model, Usage(0, 1_000_000)),
+            "input_usd": _for_a_million(found.usd),
+            "output_usd": _for_a_million(_shipped_cost(provider, model, Usage(0, SAMPLE))),
+            "cached_usd": _for_a_million(_shipped_cost(provider, model, Usage(SAMPLE, 0, SAMPLE))),
         }
     )
+
+
+def _for_a_million(usd: Decimal | None) -> Decimal | None:
+    return None if usd is None else Decimal(f"{(usd * (MILLION / SAMPLE)).normalize():f}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -123,7 +124,7 @@ class Walk:
         finally:
             if not learnt:
                 circuits.released(admission)
-            self.layer.metrics.circuit(route.provider.value, route.model, circuits.state(route.circuit))
+            self.layer.metrics.circuit(route.provider.value, route.model, partial(circuits.state, route.circuit))
         return None
 
     async def _prepare(self, route: Route) -> Attempt | None:

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from atom.events.service import Outbox
 from atom.infra.db import Sessions
+from atom.infra.redis import parse_redis_url
 from atom.infra.trace import Tracer
 from atom.kit.clock import Clock
 from atom.llm.budgets.service import BudgetService
@@ -55,7 +56,7 @@ def build_models(
     redis: RedisSettings,
     factories: Mapping[Provider, Factory] | None = None,
 ) -> ModelLayer:
-    """Nothing is opened yet. `factories` replaces adapters. Raises CatalogueError."""
+    """Nothing is opened yet. `factories` replaces adapters. Raises CatalogueError, RedisUrlError."""
     safe = Vault(KekSource(vault, base.home))
     keys = KeyService(safe, base.outbox)
     subjects = Subjects(base.agents)
@@ -82,6 +83,7 @@ def _cache(llm: LlmSettings, redis: RedisSettings, clock: Clock) -> ResponseCach
         memory = importlib.import_module("atom.llm.adapters.memory_cache")
         cache: ResponseCache = memory.MemoryCache(llm.cache_max_bytes, clock)
         return cache
+    parse_redis_url(redis.url)  # what its client says of an address that it cannot read does not name the variable
     shared = importlib.import_module("atom.llm.adapters.redis_cache")
     url, bound = redis.url.get_secret_value(), llm.cache_max_bytes
     cache = shared.redis_cache(url, timeout=redis.timeout, max_bytes=bound, clock=clock)

@@ -1,5 +1,6 @@
 """What Prometheus sees of the model layer."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -75,8 +76,9 @@ class LlmMetrics:
         else:
             self._cost.labels(provider, model).inc(float(cost))
 
-    def circuit(self, provider: str, model: str, state: int) -> None:
-        self._circuit.labels(provider, self._bounded(model)).set(state)
+    def circuit(self, provider: str, model: str, state: Callable[[], int]) -> None:
+        """`state` is asked when somebody looks: a cooldown ends without a call."""
+        self._circuit.labels(provider, self._bounded(model)).set_function(state)
 
     def _bounded(self, model: str) -> str:
         if model not in self._models and len(self._models) >= MAX_MODELS:

@@ -15,7 +15,7 @@ from atom.infra.trace import NO_TRACER, Tracer
 from atom.kit.clock import Clock
 from atom.llm.access import Access, KeyInfo, environment_key
 from atom.llm.attempt import OnDelta
-from atom.llm.breaker import Circuits
+from atom.llm.breaker import Circuits, CircuitState
 from atom.llm.cache import Flights, NoCache, ResponseCache, cache_key, cacheable, decode, encode, keeps
 from atom.llm.calls import Caller, CompletedCall
 from atom.llm.catalogue import Catalogue, price_list
@@ -153,6 +153,14 @@ class LlmService:
     def choose(self, wanted: str | None = None, requester: str | None = None) -> Choice:
         """What is asked first, as far as this process knows. Raises ModelNotConfiguredError."""
         return first_choice(self.settings, self.directory.config, wanted, requester)
+
+    def away(self) -> bool:
+        """Whether every route that is asked when nobody names one is left alone now, as this process has learnt.
+
+        Raises ModelNotConfiguredError.
+        """
+        routes = plan(self.settings, self.directory.config, None, None)
+        return all(self.circuits.state(route.circuit) is CircuitState.OPEN for route in routes)
 
     async def complete(
         self, wanted: str | None, request: ChatRequest, on_delta: OnDelta | None = None, caller: Caller | None = None

@@ -128,12 +128,18 @@ def redis_check(address: RedisAddress | None, timeout: float) -> Check:
     return Check("redis", probe)
 
 
-def llm_check(choose: Callable[[], Choice], missing: Callable[[], str | None]) -> Check:
-    """Whether the preferred model can answer: its key or the local weights are there. No provider is called."""
+def llm_check(
+    choose: Callable[[], Choice], missing: Callable[[], str | None], away: Callable[[], bool] = lambda: False
+) -> Check:
+    """Whether a model can answer: the preferred one's key or the local weights are there, and not every route is left
+    alone after failures (`away`). No provider is called.
+    """
 
     async def probe() -> Health:
         try:
             chosen = choose()
+            if away():
+                return Health.DEGRADED
         except AtomError:
             return Health.DEGRADED
         if chosen.provider is Provider.LOCAL and await asyncio.to_thread(missing) is not None:

@@ -106,7 +106,7 @@ def model_routers(parts: Parts) -> tuple[APIRouter, ...]:
     return (
         llm_api.routes(models.llm, guard),
         keys_api.care_routes(tester, parts.jobs, base.sessions, guard),
-        keys_api.routes(models.keys, waiting, base.sessions, guard),
+        keys_api.routes(models.keys, models.budgets, waiting, base.sessions, guard),
         keys_api.route_routes(models.keys, waiting, base.sessions, guard),
         budgets_api.routes(models.budgets, waiting, base.sessions, guard),
         usage_routes(models.ledger, base.clock, base.sessions, guard),

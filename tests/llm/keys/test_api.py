@@ -97,6 +97,18 @@ async def test_names_are_taken_once_in_any_case_and_free_again(atom: RunningAtom
     await add(atom, "team-a")
 
 
+async def test_the_limit_that_is_given_with_a_key_is_there_with_it_and_goes_with_it(atom: RunningAtom) -> None:
+    made = await add(atom, monthly_usd="12.5")
+    (limit,) = (await atom.http.get("/api/budgets")).json()["items"]
+    assert (limit["scope"], limit["subject"], limit["unit"], limit["window"]) == ("key", made["id"], "usd", "month")
+    assert float(limit["amount"]) == 12.5
+    await atom.http.put("/api/budgets", json={"scope": "deployment", "unit": "usd", "window": "day", "amount": "1"})
+    await atom.http.delete("/api/keys/a")
+    (left,) = (await atom.http.get("/api/budgets")).json()["items"]
+    assert left["scope"] == "deployment"
+    await atom.http.delete(f"/api/budgets/{left['id']}")
+
+
 REFUSED: dict[str, dict[str, Any]] = {
     "number": {"secret": 12},
     "list": {"secret": [SECRET]},
@@ -126,6 +138,15 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a region that is another host": {"provider": "bedrock", "options": {"region": "x@evil.example/#"}},
     "no address where one is needed": {"provider": "azure"},
     "a provider without keys": {"provider": "local"},
+    "as the name": {"name": "sk-canary-0123456789"},
+    "as the owner": {"owner": SECRET},
+    "as a model": {"models": ["gpt-5", "AIza" + "0" * 35]},
+    "in the path of the address": {"base_url": "https://127.0.0.1/v1/sk-canary-0123456789"},
+    "a limit below nothing": {"monthly_usd": "-5"},
+    "a limit of nothing": {"monthly_usd": 0},
+    "a limit without end": {"monthly_usd": "1e400"},
+    "a limit that is no number": {"monthly_usd": "NaN"},
+    "as the limit": {"monthly_usd": SECRET},
 }
 
 
@@ -152,6 +173,11 @@ async def test_what_is_no_body_at_all_is_not_quoted(atom: RunningAtom, content: 
     for method, path in (("POST", "/api/keys"), ("PATCH", "/api/keys/x"), ("PUT", "/api/routes")):
         answer = clean(await atom.http.request(method, path, content=content.encode(), headers=headers))
         assert answer.status_code in {400, 422}, answer.text
+
+
+async def test_a_key_that_is_looked_for_is_not_quoted(atom: RunningAtom) -> None:
+    answer = clean(await atom.http.get("/api/keys/sk-canary-0123456789"))
+    assert (answer.status_code, "canary" in answer.text) == (404, False)
 
 
 async def test_text_that_the_database_cannot_hold_is_cleaned_or_refused(atom: RunningAtom) -> None:

@@ -113,7 +113,7 @@ class AnthropicModel:
         return self.endpoint.url
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completion]:
-        route = Route(Provider.ANTHROPIC, request.model, self.endpoint.host, self.endpoint.key)
+        route = Route(Provider.ANTHROPIC, request.model, self.endpoint.host, self.endpoint.key, self.endpoint.key_label)
         reading, text = Reading(route), ""
         with translated(VENDOR, route, self.clock):
             if request.stream:
@@ -134,7 +134,7 @@ class AnthropicModel:
         yield completion
 
     async def models(self) -> list[str]:
-        route = Route(Provider.ANTHROPIC, "", self.endpoint.host, self.endpoint.key)
+        route = Route(Provider.ANTHROPIC, "", self.endpoint.host, self.endpoint.key, self.endpoint.key_label)
         with translated(VENDOR, route, self.clock), listing(route):
             page = await self.client.models.list(limit=1000)
             return listed(route, [model.id for model in page.data])

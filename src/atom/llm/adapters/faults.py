@@ -61,12 +61,13 @@ STATUS_OF_TYPE = {  # `type` or `code` of an error that arrives inside a stream,
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Who is asked for what. `key` is here only to be cut out of everything that is said."""
+    """Who is asked for what. `key` is here only to be cut out of everything that is said, `key_label` to name it."""
 
     provider: str
     model: str
     host: str
     key: str = field(repr=False)
+    key_label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,14 +240,19 @@ def _words(said: object) -> str:
 
 
 def _key_hint(route: Route) -> str:
-    return f"Check {route.provider.upper()}_API_KEY and what its account may use."
+    return f"Check {route.key_label} and what its account may use."
+
+
+def _place(route: Route) -> str:
+    own = f"The address of {route.key_label}"
+    return f"{route.provider.upper()}_BASE_URL" if route.key_label == f"{route.provider.upper()}_API_KEY" else own
 
 
 def _request_hint(route: Route, status: int) -> str:
     if status == 404:
         return f"Does {route.provider} have a model named {route.model}, and is the base URL right?"
     if 300 <= status < 400:
-        return f"{route.provider.upper()}_BASE_URL must be the address that answers itself: redirects are not followed."
+        return f"{_place(route)} must be the address that answers itself: redirects are not followed."
     return ""
 
 

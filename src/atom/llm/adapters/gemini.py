@@ -102,7 +102,7 @@ class GeminiModel:
         return self.endpoint.url
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completion]:
-        route = Route(Provider.GEMINI, request.model, self.endpoint.host, self.endpoint.key)
+        route = Route(Provider.GEMINI, request.model, self.endpoint.host, self.endpoint.key, self.endpoint.key_label)
         reading, text = Reading(route), ""
         with translated_by_gemini(route, self.clock):
             if request.stream:
@@ -117,7 +117,7 @@ class GeminiModel:
         yield completion
 
     async def models(self) -> list[str]:
-        route = Route(Provider.GEMINI, "", self.endpoint.host, self.endpoint.key)
+        route = Route(Provider.GEMINI, "", self.endpoint.host, self.endpoint.key, self.endpoint.key_label)
         with translated_by_gemini(route, self.clock), listing(route):
             page = await self.client.aio.models.list(config={"page_size": MAX_LISTED})
             return listed(route, [(model.name or "").removeprefix("models/") for model in page.page])

@@ -117,7 +117,7 @@ class OpenAIModel:
         return self.endpoint.url
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[TextDelta | Completion]:
-        route = Route(self.provider, request.model, self.endpoint.host, self.endpoint.key)
+        route = Route(self.provider, request.model, self.endpoint.host, self.endpoint.key, self.endpoint.key_label)
         reading, text = Reading(route), ""
         with translated(VENDOR, route, self.clock):
             if request.stream:
@@ -135,7 +135,7 @@ class OpenAIModel:
         yield completion
 
     async def models(self) -> list[str]:
-        route = Route(self.provider, "", self.endpoint.host, self.endpoint.key)
+        route = Route(self.provider, "", self.endpoint.host, self.endpoint.key, self.endpoint.key_label)
         with translated(VENDOR, route, self.clock), listing(route):
             page = await self.client.models.list()
             return listed(route, [model.id for model in page.data])

@@ -65,11 +65,12 @@ async def _bound(response: httpx2.Response) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a provider is and the key it takes."""
+    """Where a provider is and the key it takes. `key_label` is what an operator calls it."""
 
     url: str
     host: str
     key: str = field(repr=False)
+    key_label: str
 
 
 def endpoint(access: Access, default_url: str) -> Endpoint:
@@ -92,4 +93,4 @@ def endpoint(access: Access, default_url: str) -> Endpoint:
             f"{place} is not an address.", hint="It looks like https://host:port/v1 or http://host:port/v1."
         )
     port = f":{address.port}" if address.port else ""
-    return Endpoint(url=str(address), host=f"{address.host}{port}", key=text)
+    return Endpoint(url=str(address), host=f"{address.host}{port}", key=text, key_label=label)

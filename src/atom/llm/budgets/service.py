@@ -146,6 +146,13 @@ class BudgetService:
         await store.remove(session, id_)
         await self._tell(session, row, by, removed=True)
 
+    async def remove_all_of(self, session: AsyncSession, by: str, scope: Scope, subject: UUID) -> None:
+        """The limits of what is gone: nothing is used through it any more, and nobody could name it to lift them."""
+        await store.take_config(session)
+        for row in await store.budgets_of(session, scope, subject):
+            await store.remove(session, row.id)
+            await self._tell(session, row, by, removed=True)
+
     async def page(self, session: AsyncSession, *, after: UUID | None, limit: int) -> list[Standing]:
         """The oldest first."""
         return await self._standings(session, await store.page(session, after=after, limit=limit))

@@ -9,7 +9,7 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from atom.llm.budgets.models import BudgetRow, BudgetUse
+from atom.llm.budgets.models import BudgetRow, BudgetUse, Scope
 from atom.llm.budgets.rules import Room
 
 MAX_BUDGETS = 10_000
@@ -74,6 +74,11 @@ async def all_budgets(session: AsyncSession) -> Sequence[BudgetRow]:
 async def page(session: AsyncSession, *, after: UUID | None, limit: int) -> Sequence[BudgetRow]:
     query = select(BudgetRow).order_by(BudgetRow.id).limit(limit).execution_options(populate_existing=True)
     return (await session.scalars(query if after is None else query.where(BudgetRow.id > after))).all()
+
+
+async def budgets_of(session: AsyncSession, scope: Scope, subject: UUID) -> Sequence[BudgetRow]:
+    query = select(BudgetRow).where(BudgetRow.scope == scope, BudgetRow.subject == subject)
+    return (await session.scalars(query.order_by(BudgetRow.id).limit(MAX_BUDGETS))).all()
 
 
 async def put(session: AsyncSession, values: dict[str, Any]) -> UUID:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated
 from uuid import UUID
 
@@ -14,6 +15,8 @@ from atom.identity.guard import Guard, GuardedRoute
 from atom.identity.models import Permission, Principal
 from atom.infra.db import Sessions, unit_of_work
 from atom.kit.pages import MAX_LIMIT, parse_cursor, to_page
+from atom.llm.budgets.models import Scope, Unit, Window
+from atom.llm.budgets.service import MAX_AMOUNT, BudgetService, NewBudget
 from atom.llm.keys.models import KeyStatus, ProviderKey
 from atom.llm.keys.probe import KeyTester
 from atom.llm.keys.rotation import ROTATE_JOB
@@ -55,6 +58,15 @@ class KeyIn(BaseModel):
     models: list[str] = Field(default_factory=list, max_length=100)
     base_url: str | None = Field(default=None, max_length=2000)
     options: dict[str, str] = Field(default_factory=dict, max_length=10)
+    monthly_usd: Decimal | None = Field(
+        default=None,
+        gt=0,
+        lt=MAX_AMOUNT,
+        max_digits=19,
+        decimal_places=8,
+        allow_inf_nan=False,
+        description="Most dollars a month through this key: a budget, set together with it.",
+    )
 
 
 class KeyPatch(BaseModel):
@@ -91,7 +103,9 @@ class AcceptedRotationOut(BaseModel):
     status_url: str
 
 
-def routes(keys: KeyService, waiting: WaitingRuns, sessions: Sessions, guard: Guard) -> APIRouter:
+def routes(
+    keys: KeyService, budgets: BudgetService, waiting: WaitingRuns, sessions: Sessions, guard: Guard
+) -> APIRouter:
     router = APIRouter(prefix="/api/keys", tags=["keys"], route_class=GuardedRoute)
     reader = Depends(guard.requires(Permission.MODELS_READ))
     Admin = Annotated[Principal, Depends(guard.requires(Permission.MODELS_ADMIN))]  # noqa: N806 - a type
@@ -111,18 +125,11 @@ def routes(keys: KeyService, waiting: WaitingRuns, sessions: Sessions, guard: Gu
     @router.post("", status_code=201)
     async def add_key(body: KeyIn, by: Admin) -> KeyOut:
         """Seal a key in the vault. It is used at once, by every replica."""
-        new = NewKey(
-            provider=body.provider,
-            name=body.name,
-            secret=body.secret,
-            owner=body.owner,
-            priority=body.priority,
-            models=tuple(body.models),
-            base_url=body.base_url,
-            options=body.options,
-        )
         async with unit_of_work(sessions) as session:
-            key = await keys.add(session, by.actor, new)
+            key = await keys.add(session, by.actor, _new(body))
+            if body.monthly_usd is not None:  # in one transaction: no key is used without the limit it was given
+                limit = NewBudget(Scope.KEY, key.id, Unit.USD, Window.MONTH, body.monthly_usd)
+                await budgets.put(session, by.actor, limit)
             await waiting.models_changed(session)
             return _out(key, None)
 
@@ -142,9 +149,10 @@ def routes(keys: KeyService, waiting: WaitingRuns, sessions: Sessions, guard: Gu
 
     @router.delete("/{key}", status_code=204)
     async def remove_key(key: str, by: Admin) -> None:
-        """Its secret is gone at once; what it was used for stays in the ledger."""
+        """Its secret is gone at once, and its limits; what it was used for stays in the ledger."""
         async with unit_of_work(sessions) as session:
-            await keys.remove(session, by.actor, key)
+            gone = await keys.remove(session, by.actor, key)
+            await budgets.remove_all_of(session, by.actor, Scope.KEY, gone)
 
     return router
 
@@ -203,6 +211,19 @@ def route_routes(keys: KeyService, waiting: WaitingRuns, sessions: Sessions, gua
         )
 
     return router
+
+
+def _new(body: KeyIn) -> NewKey:
+    return NewKey(
+        provider=body.provider,
+        name=body.name,
+        secret=body.secret,
+        owner=body.owner,
+        priority=body.priority,
+        models=tuple(body.models),
+        base_url=body.base_url,
+        options=body.options,
+    )
 
 
 def _out(row: ProviderKey, used: datetime | None) -> KeyOut:

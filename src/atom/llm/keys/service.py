@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from atom.events.models import EventType
 from atom.events.service import Outbox
 from atom.kit.ids import new_id, parse_id
+from atom.kit.redact import redact
 from atom.kit.text import clean
 from atom.llm.choice import KEYED
 from atom.llm.keys import store
@@ -33,6 +34,7 @@ SWITCHES = {"streaming": ("on", "off")}  # of every provider
 OPTIONS = {Provider.AZURE: frozenset({"api_version"}), Provider.BEDROCK: frozenset({"region"})}
 OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_SECRET = 4096
+LEAST_TOLD = 8  # a shorter secret is in too many words by chance
 MAX_MODELS = 100
 MAX_ROUTES = 50
 log = structlog.get_logger(service="byok")
@@ -79,8 +81,11 @@ class KeyService:
 
     async def add(self, session: AsyncSession, by: str, new: NewKey) -> ProviderKey:
         """Raises KeyInvalidError, KeyExistsError, VaultLockedError."""
-        _check_new(new)
         secret = _check_secret(new.secret)
+        _check_places(
+            secret, name=[new.name], owner=[new.owner or ""], models=new.models, base_url=[new.base_url or ""]
+        )
+        _check_new(new)
         id_ = new_id()
         envelope = await self.vault.seal(session, Place(str(id_), new.provider.value, 1), secret)
         values = {
@@ -121,6 +126,7 @@ class KeyService:
         return await store.last_uses(session, ids)
 
     async def change(self, session: AsyncSession, by: str, ref: str, changes: KeyChanges) -> ProviderKey:
+        _check_places("", owner=[changes.owner or ""], models=changes.models or ())
         key = await self._locked(session, ref)
         values: dict[str, Any] = {}
         if changes.owner is not None:
@@ -140,12 +146,13 @@ class KeyService:
             await self._tell(session, EventType.KEY_CHANGED, key, by)
         return key
 
-    async def remove(self, session: AsyncSession, by: str, ref: str) -> None:
-        """The row stays for the ledger; what was sealed is gone."""
+    async def remove(self, session: AsyncSession, by: str, ref: str) -> UUID:
+        """The id of what is removed: the row stays for the ledger; what was sealed is gone."""
         key = await self._locked(session, ref)
         await store.drop_routes_of(session, key.id)
         await store.change(session, key.id, {"removed_at": func.now(), "envelope": {}})
         await self._tell(session, EventType.KEY_REMOVED, key, by)
+        return key.id
 
     async def refused(self, session: AsyncSession, key_id: UUID, *, version: int, reason: str) -> None:
         """The provider did not accept it. A key that was replaced or disabled meanwhile is left as it is."""
@@ -242,6 +249,17 @@ def _check_new(new: NewKey) -> None:
             f"base_url: {new.provider} needs the address.", hint="Such as http://127.0.0.1:11434/v1.", field="base_url"
         )
     _check_options(new)
+
+
+def _check_places(secret: str, **fields: Sequence[str]) -> None:
+    """A key in the place of something that is shown. It is not quoted; `secret` is the one that came with it."""
+    for name, values in fields.items():
+        if any((len(secret) >= LEAST_TOLD and secret in value) or redact(value) != value for value in values):
+            raise KeyInvalidError(
+                f"{name}: it looks like a key, and everybody may see it.",
+                hint="The key goes to `secret` (`atom keys add` reads it from standard input), and nowhere else.",
+                field=name,
+            )
 
 
 def _check_options(new: NewKey) -> None:
