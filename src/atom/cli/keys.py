@@ -2,6 +2,7 @@
 
 import sys
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from typer.core import TyperCommand
 from atom.cli.failures import NO
 from atom.cli.job import watch_job
 from atom.cli.options import After, Json, Limit, example
-from atom.cli.output import Output, moment, one_line
+from atom.cli.output import Output, dollars, moment, one_line
 from atom.cli.target import connect
 from atom.client import BlockingAtom
 from atom.client.keys import Budget, ProviderKey, RouteList, UsageGroup
@@ -375,8 +376,7 @@ def _find(atom: BlockingAtom, fields: dict[str, Any]) -> Budget:
 def _amount(one: Budget, amount: str | None) -> str:
     if amount is None:
         return "-"
-    number = f"{float(amount):,.4f}".rstrip("0").rstrip(".")
-    return f"${number}" if one.unit == Unit.USD else f"{number} tokens"
+    return dollars(amount) if one.unit == Unit.USD else f"{Decimal(amount).normalize():,f} tokens"
 
 
 def _budget_row(one: Budget) -> tuple[object, ...]:
@@ -388,7 +388,8 @@ def _budget_row(one: Budget) -> tuple[object, ...]:
 def _sums(one: UsageGroup) -> tuple[object, ...]:
     tokens = (_known(one.input_tokens), _known(one.output_tokens))
     seconds = "-" if one.seconds is None else f"{one.seconds:.2f}"
-    return (one.calls, one.failed, one.cache_hits, *tokens, _known(one.cost_usd), one.unpriced, seconds)
+    usd = _known(None if one.cost_usd is None else dollars(one.cost_usd).removeprefix("$"))
+    return (one.calls, one.failed, one.cache_hits, *tokens, usd, one.unpriced, seconds)
 
 
 def _known(value: object) -> object:
