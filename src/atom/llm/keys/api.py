@@ -125,18 +125,8 @@ def routes(
     @router.post("", status_code=201)
     async def add_key(body: KeyIn, by: Admin) -> KeyOut:
         """Seal a key in the vault. It is used at once, by every replica."""
-        new = NewKey(
-            provider=body.provider,
-            name=body.name,
-            secret=body.secret,
-            owner=body.owner,
-            priority=body.priority,
-            models=tuple(body.models),
-            base_url=body.base_url,
-            options=body.options,
-        )
         async with unit_of_work(sessions) as session:
-            key = await keys.add(session, by.actor, new)
+            key = await keys.add(session, by.actor, _new(body))
             if body.monthly_usd is not None:  # in one transaction: no key is used without the limit it was given
                 limit = NewBudget(Scope.KEY, key.id, Unit.USD, Window.MONTH, body.monthly_usd)
                 await budgets.put(session, by.actor, limit)
@@ -221,6 +211,19 @@ def route_routes(keys: KeyService, waiting: WaitingRuns, sessions: Sessions, gua
         )
 
     return router
+
+
+def _new(body: KeyIn) -> NewKey:
+    return NewKey(
+        provider=body.provider,
+        name=body.name,
+        secret=body.secret,
+        owner=body.owner,
+        priority=body.priority,
+        models=tuple(body.models),
+        base_url=body.base_url,
+        options=body.options,
+    )
 
 
 def _out(row: ProviderKey, used: datetime | None) -> KeyOut:
