@@ -42,3 +42,14 @@ def test_what_is_no_key_is_refused_before_anything_is_sent(
     done = cli("keys", *command, stdin=stdin)
     assert (done.code, told in done.err) == (2, True), done
     assert f"hint: atom keys {' '.join(command)} < key.txt" in done.err
+
+
+@pytest.mark.parametrize("route", ["opnai/gpt-5", "", "@team-a", "/gpt-5", "OpenAI"])
+def test_a_route_that_is_none_is_quoted_with_its_form(cli: Cli, route: str) -> None:
+    done = cli("keys", "routes", "openai", route)
+    assert (done.code, f"error: Route {route!r}: " in done.err, "PROVIDER[/MODEL][@KEY]" in done.err) == (2, True, True)
+
+
+def test_a_list_is_not_set_and_cleared_at_once(cli: Cli) -> None:
+    done = cli("keys", "routes", "openai", "--clear")
+    assert (done.code, "Routes and --clear: give one of them." in done.err) == (2, True)

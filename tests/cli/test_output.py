@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atom.cli.output import fit, one_line, to_json, visible
+from atom.cli.output import dollars, fit, one_line, to_json, visible
 
 UNSAFE = {*map(chr, range(32)), *map(chr, range(0x7F, 0xA0)), "\u202e", "\u2066", "\u2028"} - {"\n", "\t"}
 
@@ -29,6 +29,20 @@ def test_json_is_safe_encodable_and_says_the_same(text: str) -> None:
 def test_ordinary_text_is_left_as_it_is() -> None:
     text = "Gr\u00fc\u00dfe,\n\t\u65e5\u672c \u2603 \U0001f600"
     assert visible(text) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        ("0E-10", "$0"),
+        ("0.0000802500", "$0.00008025"),
+        ("200.00000000", "$200"),
+        ("1E+3", "$1,000"),
+        ("1E-8", "$0.00000001"),
+    ],
+)
+def test_dollars_are_written_with_their_digits_and_without_an_exponent(amount: str, shown: str) -> None:
+    assert dollars(amount) == shown
 
 
 FITS = [

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import URL, text
 from structlog.testing import capture_logs
 
+from atom.durable.adapters.patient_connector import PatientConnector
 from atom.durable.adapters.procrastinate import CONNECTION_SECONDS, CONNECTIONS, STALLED_SECONDS, ProcrastinateDoorbell
 from atom.durable.ports import Topic
 from atom.errors import UnavailableError
@@ -413,3 +414,21 @@ async def test_tidying_removes_what_dead_workers_left_and_nothing_else(database:
     left = await rows(sessions, "SELECT queueing_lock FROM procrastinate_jobs ORDER BY 1")
     assert left == [("of the living",), ("waiting",)]
     assert STALLED_SECONDS < 3600
+
+
+async def test_a_cancel_that_is_lost_in_a_statement_is_found_behind_it() -> None:
+    """Else a worker that is stopped while it starts never ends."""
+
+    async def lost() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "done all the same"
+        raise AssertionError
+
+    connector = PatientConnector(asyncio.Event(), lambda error: None)
+    task = asyncio.create_task(connector._patiently(lost))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

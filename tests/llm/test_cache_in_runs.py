@@ -36,6 +36,10 @@ async def test_a_kept_answer_is_shown_as_one_and_costs_nothing(database: URL, ho
         assert (await shown(atom, paid["id"]))[0] is False
         assert await shown(atom, hit["id"]) == (True, (0.0, 0, 0))
         assert (hit["usage"]["input_tokens"], float(hit["usage"]["cost_usd"])) == (0, 0.0)
+        said = [(await shell("runs", "show", run["id"])).out for run in (paid, hit)]
+        assert ["done, from the cache" in one for one in said] == [False, True]
+        assert "0 tokens in, 0 tokens out, $0\n" in said[1]
+        assert "(from the response cache" in (await shell("run", "worker", "What is it?")).out
         anew = await atom.done("worker", "What is it?", no_cache=True)
         assert (anew["answer"], (await shown(atom, anew["id"]))[0]) == ("second", False)
         stats = (await shell("cache", "stats", "--json")).json()

@@ -181,6 +181,17 @@ async def test_an_open_circuit_is_shown_until_its_cooldown_ends_and_the_last_one
     assert shown() == (CircuitState.CLOSED, False)
 
 
+async def test_a_route_that_waits_for_its_probe_does_not_answer_yet() -> None:
+    bench = Bench({O1: [fails()] * 3 + ["back", "and stays"]}, attempts=1)
+    for _ in range(3):
+        with pytest.raises(RoutesDownError):
+            await bench.ask()
+    bench.clock.advance(MOST_WAITING)
+    assert (bench.circuit(O1), bench.service.away()) == (CircuitState.HALF_OPEN, True)
+    await bench.ask()
+    assert (bench.circuit(O1), bench.service.away()) == (CircuitState.CLOSED, False)
+
+
 async def test_a_refused_key_makes_way_for_the_next_of_its_provider_only() -> None:
     bench = Bench({O1: [fails(ModelAuthError)], O2: ["fine"], A1: ["never"]})
     done = await bench.ask()

@@ -55,6 +55,8 @@ async def test_bad_input_names_its_field(database: URL, home: Path) -> None:
                 answer = await atom.http.put("/api/budgets", json=good | {field_: value})
                 assert answer.status_code == 422, (field_, value, answer.text)
                 assert field_ in answer.text, (value, answer.text)
+        half = await atom.http.put("/api/budgets", json=good | {"unit": "tokens", "amount": "0.5"})
+        assert (half.status_code, half.json()["detail"]) == (422, "amount: 0.5 tokens.")
         agentless = await atom.http.put("/api/budgets", json=good | {"scope": "agent"})
         assert (agentless.status_code, "subject" in agentless.text) == (422, True)
         unknown = await atom.http.delete(f"/api/budgets/{uuid4()}")

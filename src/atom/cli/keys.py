@@ -1,7 +1,9 @@
 """`atom keys`: provider keys, the order in which they are used, what they may cost, and what they did."""
 
+import re
 import sys
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -11,7 +13,7 @@ from typer.core import TyperCommand
 from atom.cli.failures import NO
 from atom.cli.job import watch_job
 from atom.cli.options import After, Json, Limit, example
-from atom.cli.output import Output, moment, one_line
+from atom.cli.output import Output, dollars, moment, one_line
 from atom.cli.target import connect
 from atom.client import BlockingAtom
 from atom.client.keys import Budget, ProviderKey, RouteList, UsageGroup
@@ -26,6 +28,7 @@ Models = Annotated[
     str | None, typer.Option("--models", metavar="A,B", help="Names or patterns (gpt-*) it may be used for.")
 ]
 MAX_SECRET = 10_000
+ZERO = re.compile(r"0+(\.0*)?")
 MISPLACED = (
     "It is read from standard input: atom keys add openai team-a < key.txt. If that was a key, this shell's history and"
     " the list of processes had it: have the provider replace it."
@@ -50,6 +53,9 @@ class KeyProvider(StrEnum):
     AZURE = "azure"
     BEDROCK = "bedrock"
     COMPATIBLE = "compatible"
+
+
+ROUTED = (*KeyProvider, "local", "scripted")
 
 
 class Unit(StrEnum):
@@ -221,10 +227,13 @@ def routes(
     as_json: Json = False,
 ) -> None:
     """Show or set the order in which providers are asked. It is in force within a second, without a restart."""
+    if wanted and clear:
+        raise InvalidError("Routes and --clear: give one of them.", hint="Neither shows the list.")
+    wishes = [_route(text) for text in wanted or []]
     out = Output.open(as_json)
     with connect() as atom:
-        if wanted or clear:
-            found = atom.call(atom.client.keys.set_routes([_route(text) for text in wanted or []]))
+        if wishes or clear:
+            found = atom.call(atom.client.keys.set_routes(wishes))
         else:
             found = atom.call(atom.client.keys.routes())
     _print_routes(out, found)
@@ -286,7 +295,7 @@ def budget(
     out = Output.open(as_json)
     with connect() as atom:
         fields = _subject(atom, agent, key) | {"unit": unit.value, "window": window.value}
-        if amount.strip() == "0":
+        if ZERO.fullmatch(amount.strip()):
             atom.call(atom.client.keys.remove_budget(_find(atom, fields).id))
             out.json({"removed": True}) if as_json else out.line("The limit is taken away.")
             return
@@ -294,7 +303,8 @@ def budget(
     if as_json:
         out.json(found.plain())
         return
-    out.line(f"At most {_amount(found, found.amount)} a {found.window}, {found.scope}.")
+    whose = f"{found.scope} {found.subject_name or ''}".strip()
+    out.line(f"At most {_amount(found, found.amount)} a {found.window}, {whose}.")
 
 
 @app.command(epilog=example("atom keys usage --by model --days 7"))
@@ -357,6 +367,11 @@ def _read_secret(like: str) -> str:
 def _route(text: str) -> dict[str, Any]:
     place, _, key = text.partition("@")
     provider, _, model = place.partition("/")
+    if provider not in ROUTED:
+        raise InvalidError(
+            f"Route {text[:80]!r}: {provider[:80]!r} is not a provider.",
+            hint=f"Write PROVIDER[/MODEL][@KEY], with one of: {', '.join(ROUTED)}.",
+        )
     return {"provider": provider, "model": model or None, "key": key or None}
 
 
@@ -383,8 +398,7 @@ def _find(atom: BlockingAtom, fields: dict[str, Any]) -> Budget:
 def _amount(one: Budget, amount: str | None) -> str:
     if amount is None:
         return "-"
-    number = f"{float(amount):,.4f}".rstrip("0").rstrip(".")
-    return f"${number}" if one.unit == Unit.USD else f"{number} tokens"
+    return dollars(amount) if one.unit == Unit.USD else f"{Decimal(amount).normalize():,f} tokens"
 
 
 def _budget_row(one: Budget) -> tuple[object, ...]:
@@ -396,7 +410,8 @@ def _budget_row(one: Budget) -> tuple[object, ...]:
 def _sums(one: UsageGroup) -> tuple[object, ...]:
     tokens = (_known(one.input_tokens), _known(one.output_tokens))
     seconds = "-" if one.seconds is None else f"{one.seconds:.2f}"
-    return (one.calls, one.failed, one.cache_hits, *tokens, _known(one.cost_usd), one.unpriced, seconds)
+    usd = _known(None if one.cost_usd is None else dollars(one.cost_usd).removeprefix("$"))
+    return (one.calls, one.failed, one.cache_hits, *tokens, usd, one.unpriced, seconds)
 
 
 def _known(value: object) -> object:

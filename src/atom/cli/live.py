@@ -17,6 +17,7 @@ ARGUMENT = 80
 LONG_WAIT = 2.0
 RESULT_LINES = 3
 RESULT_CHARS = 160
+FROM_CACHE = "(from the response cache: nobody was asked, and it cost nothing; --no-cache asks anew)"
 
 
 @dataclass(slots=True)
@@ -117,6 +118,8 @@ class LiveRun:
         self.last_reply = text or self.last_reply
         self._model(data, "answered by")
         self._fresh_line()
+        if data.get("cache_hit") is True:
+            self._say(FROM_CACHE, "dim")
 
     def _requested(self, data: Mapping[str, Any]) -> None:
         call = f"{data.get('tool')} {_arguments(data.get('arguments'))}".rstrip()

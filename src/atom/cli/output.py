@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
@@ -26,6 +27,11 @@ def visible(text: str) -> str:
 def one_line(value: object, limit: int = CELL) -> str:
     text = " ".join(visible("" if value is None else str(value)).split())
     return text if len(text) <= limit else text[: limit - 1] + "\u2026"
+
+
+def dollars(amount: str | Decimal) -> str:
+    """All its digits, and no more: fractions of a cent are what calls cost."""
+    return f"${Decimal(amount).normalize():,f}"
 
 
 def moment(at: datetime | None) -> str:

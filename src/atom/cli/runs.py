@@ -9,7 +9,7 @@ from atom.cli import maturity
 from atom.cli.failures import NO
 from atom.cli.follow import HALTED, exit_like, follow_run, print_error, print_sources, steps, tell_id, with_steps
 from atom.cli.options import After, Json, Limit, RunArgument, RunStatus, example
-from atom.cli.output import Output, moment, one_line, to_json
+from atom.cli.output import Output, dollars, moment, one_line, to_json
 from atom.cli.target import connect
 from atom.client.models import Run, RunPage, Step
 from atom.errors import InvalidError
@@ -244,7 +244,7 @@ def _print_run(out: Output, run: Run) -> None:
     used = [f"{run.usage.model_calls} model calls", f"{run.usage.tool_calls} tool calls"]
     tokens = {"in": run.usage.input_tokens, "out": run.usage.output_tokens}
     used += [f"{count} tokens {way}" for way, count in tokens.items() if count is not None]
-    used += [f"${run.usage.cost_usd}"] if run.usage.cost_usd is not None else []
+    used += [dollars(run.usage.cost_usd)] if run.usage.cost_usd is not None else []
     out.fields(
         [
             ("run", run.id),
@@ -277,8 +277,13 @@ def _print_journal(out: Output, journal: list[Step]) -> None:
     if not journal:
         return
     out.line("\nJournal:", "bold")
-    rows = ((step.no, step.kind, step.name, step.status, moment(step.started_at), _seconds(step)) for step in journal)
+    rows = ((step.no, step.kind, step.name, _done(step), moment(step.started_at), _seconds(step)) for step in journal)
     out.table(("no", "kind", "name", "status", "started", "seconds"), rows)
+
+
+def _done(step: Step) -> str:
+    cached = isinstance(step.result, dict) and step.result.get("cache_hit") is True
+    return f"{step.status}, from the cache" if cached else step.status
 
 
 def _seconds(step: Step) -> str:

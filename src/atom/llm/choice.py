@@ -129,7 +129,8 @@ def _require(settings: LlmSettings, provider: Provider, keys: Sequence[KeyInfo])
             )
         raise ModelNotConfiguredError(
             f"{_key_variable(provider)} is not set, and {provider} was chosen.",
-            hint="Set it (any value for an endpoint that needs no key), or choose another provider.",
+            hint="Set it (any value for an endpoint that needs no key), choose another provider, or store a key:"
+            f" `atom keys add {provider} NAME`.",
         )
     if provider is Provider.SCRIPTED and settings.scripted_path is None:
         raise ModelNotConfiguredError(

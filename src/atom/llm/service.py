@@ -155,12 +155,13 @@ class LlmService:
         return first_choice(self.settings, self.directory.config, wanted, requester)
 
     def away(self) -> bool:
-        """Whether every route that is asked when nobody names one is left alone now, as this process has learnt.
+        """Whether every route that is asked when nobody names one failed last, as this process has learnt: it is left
+        alone, or the next call is its probe.
 
         Raises ModelNotConfiguredError.
         """
         routes = plan(self.settings, self.directory.config, None, None)
-        return all(self.circuits.state(route.circuit) is CircuitState.OPEN for route in routes)
+        return all(self.circuits.state(route.circuit) is not CircuitState.CLOSED for route in routes)
 
     async def complete(
         self, wanted: str | None, request: ChatRequest, on_delta: OnDelta | None = None, caller: Caller | None = None

@@ -134,7 +134,7 @@ class Journal:
         """The reply and what it cost, in one transaction: from here on it is never paid again."""
         key = reply_key(turn)
         usage = record.usage
-        result = reply_to_json(record)
+        result = reply_to_json(record) | ({"cache_hit": True} if answered.record.cache_hit else {})
         counts = {
             "crashes": 0,  # it got on: what counts are crashes in a row
             "model_calls": Run.model_calls + 1,

@@ -3,7 +3,9 @@
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from atom.web.errors import problem
+from atom.errors import TooLargeError
+from atom.web.errors import from_error
+from atom.web.openai import errors as openai_errors
 
 HINT = "ATOM_WEB__MAX_BODY_BYTES and ATOM_WEB__MAX_UPLOAD_BYTES are the bounds. Give long material as a file."
 
@@ -19,8 +21,9 @@ class ProblemForLimit:
             nonlocal replaced
             if message["type"] == "http.response.start" and _plain_refusal(message):
                 replaced = True
-                answer = problem(413, "too_large", "The body is larger than this call takes.", hint=HINT)
-                await answer(scope, receive, send)
+                error = TooLargeError("The body is larger than this call takes.", hint=HINT)
+                shaped = openai_errors.from_error if scope["path"].startswith("/v1/") else from_error
+                await shaped(error)(scope, receive, send)
             elif not replaced:
                 await send(message)
 

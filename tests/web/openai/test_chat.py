@@ -39,6 +39,18 @@ async def test_each_agent_is_a_model(door: Open) -> None:
     assert (slash.status_code, slash.json()["error"]["code"]) == (404, "model_not_found")
 
 
+async def test_a_body_that_is_too_large_is_refused_in_the_clients_own_shape(door: Open) -> None:
+    async with door() as d:
+        with pytest.raises(openai.APIStatusError) as caught:
+            await d.openai.chat.completions.create(model="worker", messages=[{**USER, "content": "x" * 3_000_000}])
+    assert (caught.value.status_code, caught.value.code, caught.value.type) == (
+        413,
+        "too_large",
+        "invalid_request_error",
+    )
+    assert "ATOM_WEB__MAX_BODY_BYTES" in caught.value.message
+
+
 async def test_answer_with_usage_and_its_run(door: Open) -> None:
     async with door(counted("42.")) as d:
         answer = await d.openai.chat.completions.create(model="worker", messages=[USER])

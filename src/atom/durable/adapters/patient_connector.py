@@ -54,7 +54,9 @@ class PatientConnector(procrastinate.PsycopgConnector):
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
-                return await call()
+                found = await call()
+                _still_wanted()
+                return found
             except LOST as error:
                 if self._stop.is_set() or not _away(error):
                     raise
@@ -66,6 +68,14 @@ async def pause(seconds: float, stop: asyncio.Event) -> None:
     """Sleep, but not past `stop`."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)
+
+
+def _still_wanted() -> None:
+    """Python 3.11's `wait_for`, which the pool is built on, loses a cancel that arrives together with its result. A
+    worker that was stopped while it started would go on for as long as the process, and hold up its end."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _away(error: BaseException) -> bool:

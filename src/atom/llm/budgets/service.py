@@ -119,6 +119,8 @@ class BudgetService:
                 f"amount: {new.amount} is not above 0 and below {MAX_AMOUNT}.", hint="Remove it to lift the limit.",
                 field="amount",
             )  # fmt: skip
+        if new.unit is Unit.TOKENS and new.amount != int(new.amount):
+            raise BudgetInvalidError(f"amount: {new.amount} tokens.", hint="Tokens are counted whole.", field="amount")
         await store.take_config(session)
         await self._check_subject(session, new)
         values = {

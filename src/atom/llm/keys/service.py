@@ -29,7 +29,7 @@ from atom.settings import Provider
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PATTERN = re.compile(r"[A-Za-z0-9*?][A-Za-z0-9._:/@+*?-]{0,199}")
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
-URL_NEEDED = frozenset({Provider.AZURE, Provider.COMPATIBLE})
+URL_NEEDED = {Provider.AZURE: "https://NAME.openai.azure.com", Provider.COMPATIBLE: "http://127.0.0.1:11434/v1"}
 SWITCHES = {"streaming": ("on", "off")}  # of every provider
 OPTIONS = {Provider.AZURE: frozenset({"api_version"}), Provider.BEDROCK: frozenset({"region"})}
 OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -246,7 +246,9 @@ def _check_new(new: NewKey) -> None:
         _check_url(new.base_url)
     elif new.provider in URL_NEEDED:
         raise KeyInvalidError(
-            f"base_url: {new.provider} needs the address.", hint="Such as http://127.0.0.1:11434/v1.", field="base_url"
+            f"base_url: {new.provider} needs the address.",
+            hint=f"Such as {URL_NEEDED[new.provider]} (`--url` of `atom keys add`).",
+            field="base_url",
         )
     _check_options(new)
 
@@ -330,7 +332,7 @@ def _check_url(url: str) -> None:
         good = False
     if not good or not url.isascii() or not url.isprintable() or " " in url or len(url) > 2000:
         raise KeyInvalidError(
-            "base_url: it is not an address without credentials.",
-            hint="It looks like https://host:port/v1.",
+            "base_url: it is not an http(s) address, or it carries a user, a password, a query or a fragment.",
+            hint="It looks like https://host:port/v1 (`--url` of `atom keys add`).",
             field="base_url",
         )
