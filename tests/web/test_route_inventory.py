@@ -96,13 +96,13 @@ def test_the_permissions_are_these() -> None:
     """A change here is a change of who may do what: make it on purpose."""
     assert {role.value: sorted(p.value for p in GRANTS[role]) for role in Role if role is not Role.ADMIN} == {
         "viewer": [
-            "agents:read", "approvals:read", "audit:read", "feed:read", "governance:read", "jobs:read", "models:read",
-            "ops:read", "runs:read", "triggers:read",
+            "agents:read", "approvals:read", "audit:read", "feed:read", "governance:read", "jobs:read",
+            "memory:read", "models:read", "ops:read", "runs:read", "triggers:read",
         ],
         "operator": [
             "agents:read", "agents:write", "approvals:read", "approvals:write", "audit:read", "feed:read",
-            "governance:read", "jobs:read", "jobs:write", "models:read", "ops:read", "runs:read", "runs:write",
-            "triggers:read", "triggers:write",
+            "governance:read", "jobs:read", "jobs:write", "memory:read", "memory:write", "models:read", "ops:read",
+            "runs:read", "runs:write", "triggers:read", "triggers:write",
         ],
         "agent": ["agents:read", "runs:read", "runs:write"],
     }  # fmt: skip
