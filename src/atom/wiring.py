@@ -174,7 +174,9 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     audit = build_audit(base.sessions, base.clock, settings.audit, settings.home)
     below = trigger_layer.Base(base.sessions, base.outbox, reader, base.clock, agents, work.runs, training, layer.vault)
     triggers = trigger_layer.build_triggers(below)
-    memory = build_memory(agents, settings.memory, base.sessions, embedder=search.embedder, registry=base.registry)
+    memory = build_memory(
+        agents, settings.memory, base.sessions, embedder=search.embedder, registry=base.registry, clock=base.clock
+    )
     chores = (*governance.chores, *triggers.chores, RunMemory(memory.service).remember)
     jobs, sealed = JobService(base.doorbell), (triggers.secrets, governance.webhooks.service)
     handlers = {

@@ -17,6 +17,7 @@ from atom.agents.service import AgentService, Changes
 from atom.events.service import Outbox, Signal
 from atom.identity.models import Principal, Role
 from atom.infra.db import Sessions, unit_of_work
+from atom.kit.clock import SystemClock
 from atom.kit.ids import new_id
 from atom.llm.testing import ScriptedModel
 from atom.memory.drafts import Draft, SegmentKind, Source, Turn
@@ -104,5 +105,7 @@ async def agent_in(sessions: Sessions, name: str) -> UUID:
 @pytest_asyncio.fixture
 async def memory(sessions: Sessions) -> Bench:
     embedder = WordEmbedder()
-    layer = build_memory(AGENTS, MemorySettings(), sessions, embedder=embedder, registry=CollectorRegistry())
+    layer = build_memory(
+        AGENTS, MemorySettings(), sessions, embedder=embedder, registry=CollectorRegistry(), clock=SystemClock()
+    )
     return Bench(layer, sessions, embedder, await agent_in(sessions, "worker"))

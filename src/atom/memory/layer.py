@@ -7,8 +7,10 @@ from prometheus_client import CollectorRegistry
 from atom.agents.service import AgentService
 from atom.events.service import Signal
 from atom.infra.db import Sessions
+from atom.kit.clock import Clock
 from atom.memory.embedding import EmbeddingWorker
 from atom.memory.metrics import MemoryMetrics
+from atom.memory.recall import RecallService
 from atom.memory.service import MemoryService
 from atom.retrieval.ports import Embedder
 from atom.settings import MemorySettings
@@ -19,6 +21,7 @@ class MemoryLayer:
     """`embedding` is a task of whoever works."""
 
     service: MemoryService
+    recall: RecallService
     embedding: EmbeddingWorker
 
 
@@ -29,8 +32,10 @@ def build_memory(
     *,
     embedder: Embedder | None,
     registry: CollectorRegistry,
+    clock: Clock,
 ) -> MemoryLayer:
     chosen = embedder if settings.embedder == "local" else None
     written, metrics = Signal(), MemoryMetrics(registry)
     service = MemoryService(agents, settings, written)
-    return MemoryLayer(service, EmbeddingWorker(sessions, chosen, written, metrics))
+    recall = RecallService(sessions, chosen, settings, metrics, clock)
+    return MemoryLayer(service, recall, EmbeddingWorker(sessions, chosen, written, metrics))

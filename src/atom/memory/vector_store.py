@@ -8,11 +8,18 @@ import hashlib
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import Text, Uuid, bindparam, column, table, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.memory.model_names import checked
 
+VECTORS = table(
+    "episode_vector",
+    column("segment_id", Uuid),
+    column("model", Text),
+    column("agent_id", Uuid),
+    column("embedding", Text),
+)
 PREPARE_LOCK = 0x41544F4D_0011
 AVAILABLE = text("SELECT to_regtype('halfvec') IS NOT NULL")
 INDEXED = text("SELECT to_regclass(:name) IS NOT NULL")
