@@ -120,7 +120,7 @@ def operations(app: AtomApi) -> list[Operation]:
         route: Any = context.original_route
         needed = [one for one in declarations(route) if isinstance(one, Requires)]
         path = str(context.path).replace("{agent}", "nobody")
-        for name in ("run_id", "job_id", "token_id", "conversation_id", "proposal_id"):
+        for name in ("run_id", "job_id", "token_id", "conversation_id", "proposal_id", "episode_id"):
             path = path.replace(f"{{{name}}}", SOME_ID)
         methods = ["WS"] if isinstance(route, APIWebSocketRoute) else sorted(context.methods or ())
         found += [(method, path, needed[0].permission) for method in methods if needed]

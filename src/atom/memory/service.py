@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -66,16 +67,12 @@ class MemoryService:
 
         Raises EpisodeInvalidError.
         """
-        if not draft.turns:
-            raise EpisodeInvalidError("turns: there are none.", field="turns")
-        if any(later.at < earlier.at for earlier, later in zip(draft.turns, draft.turns[1:], strict=False)):
-            raise EpisodeInvalidError("turns: they are not in the order of their times.", field="turns")
+        _check(draft)
         return [await self._write(session, part) for part in by_pauses(draft)]
 
     async def record(self, session: AsyncSession, draft: Draft) -> Written:
         """The draft as one episode, whatever pauses it has. Raises EpisodeInvalidError."""
-        if not draft.turns:
-            raise EpisodeInvalidError("turns: there are none.", field="turns")
+        _check(draft)
         return await self._write(session, draft)
 
     async def get(self, session: AsyncSession, id_: UUID) -> tuple[Episode, str]:
@@ -168,12 +165,19 @@ class MemoryService:
             "labels": sorted(label.value for label in draft.labels),
             "entities": entities_of(turns),
             "started_at": turns[0].at,
-            "ended_at": max(turn.at for turn in turns),
+            "ended_at": turns[-1].at,
             "stability_days": float(self.settings.episode_decay_days),
             "segments": segments,
             "bytes": size,
             "created_by": draft.created_by,
         }
+
+
+def _check(draft: Draft) -> None:
+    if not draft.turns:
+        raise EpisodeInvalidError("turns: there are none.", field="turns")
+    if any(later.at < earlier.at for earlier, later in pairwise(draft.turns)):
+        raise EpisodeInvalidError("turns: they are not in the order of their times.", field="turns")
 
 
 def _key(draft: Draft) -> str | None:
