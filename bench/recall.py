@@ -3,10 +3,11 @@
     .venv/bin/python bench/recall.py [PATH] [--questions N] [--json FILE]
 
 Each conversation is one agent's memory, each session an episode, as `atom episodes import` makes them; the vectors
-are the local model's. Asked is the public recall (`RecallService`). Beside it, from the same database: BM25 alone, vectors
-alone, and both by reciprocal rank fusion (k = 60). R@k is the share of a question's evidence turns among the first k
-hits; for sessions, the share of evidence sessions among the first k sessions of the hits. Intervals are of 95 %, by
-bootstrap over conversations. Questions of category 5 (which have no answer) and those without evidence are left out.
+are the local model's. Asked is the public recall (`RecallService`). Beside it, from the same database: BM25 alone,
+vectors alone, and both by reciprocal rank fusion (k = 60). R@k is the share of a question's evidence turns among the
+first k hits; for sessions, the share of evidence sessions among the first k sessions of the hits. Intervals are of
+95 %, by bootstrap over conversations. Questions of category 5 (which have no answer) and those without evidence are
+left out.
 Without PATH it runs on a small generated conversation: that shows that it works, not how well.
 """
 
@@ -48,7 +49,7 @@ from atom.memory import recall_store
 from atom.memory.drafts import Draft, SegmentKind, Source, Turn
 from atom.memory.layer import MemoryLayer, build_memory
 from atom.memory.recall import Filters, Question
-from atom.memory.recall_store import Asked, Vector
+from atom.memory.recall_store import Asked, Place, Vector
 from atom.memory.transcripts import Format, read
 from atom.retrieval.local_embedder import INSTALL_HINT, find_local_embedder
 from atom.settings import DatabaseSettings, MemorySettings
@@ -77,6 +78,7 @@ class Conversation:
     agent_id: UUID
     questions: Sequence[Asking]
     session_of: Mapping[str, UUID]
+    refs: Mapping[Place, str]
 
 
 @dataclass(slots=True)
@@ -121,6 +123,7 @@ async def loaded(memory: MemoryLayer, sessions: Sessions, sample: Mapping[str, A
     """Writes the conversation's sessions as episodes of an agent of its own, and makes their vectors."""
     agents = memory.service.agents
     session_of: dict[str, UUID] = {}
+    refs: dict[Place, str] = {}
     async with unit_of_work(sessions) as session:
         agent = await agents.create(session, BY, f"conversation-{number}", Changes())
     for episode in read(json.dumps(sample), Format.LOCOMO, now=datetime.now(UTC)):
@@ -130,9 +133,10 @@ async def loaded(memory: MemoryLayer, sessions: Sessions, sample: Mapping[str, A
         async with unit_of_work(sessions) as session:
             written = await memory.service.record(session, draft)
         session_of |= {turn.ref: written.id for turn in turns}
+        refs |= {Place(written.id, position): turn.ref for position, turn in enumerate(turns)}
     while await memory.embedding.once():
         pass
-    return Conversation(agent.id, questions_of(sample, set(session_of)), session_of)
+    return Conversation(agent.id, questions_of(sample, set(session_of)), session_of, refs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,7 @@ class Systems:
     async def ask(self, conversation: Conversation, query: str) -> tuple[dict[str, list[str]], float]:
         """By system; and the seconds that the recall took."""
         agent_id = conversation.agent_id
-        words, meaning = await self._legs(agent_id, query)
+        words, meaning = await self._legs(conversation, query)
         scores: dict[str, float] = defaultdict(float)
         for leg in (words, meaning):
             for place, ref in enumerate(leg):
@@ -155,10 +159,11 @@ class Systems:
         ours = list(dict.fromkeys(hit.ref for hit in recalled.hits))
         return {"BM25": words, "dense": meaning, "RRF": fused, "recall": ours}, recalled.seconds
 
-    async def _legs(self, agent_id: UUID, query: str) -> tuple[list[str], list[str]]:
+    async def _legs(self, conversation: Conversation, query: str) -> tuple[list[str], list[str]]:
         embedder = self.memory.recall.embedder
         assert embedder is not None
         [row] = (await embedder.embed([query])).rows()
+        agent_id, refs = conversation.agent_id, conversation.refs
         matching = Filters().matching(agent_id)
         async with unit_of_work(self.sessions) as session:
             count, mean = await recall_store.size(session, agent_id)
@@ -168,8 +173,7 @@ class Systems:
             asked = Asked(weights, mean)
             lexical = await recall_store.lexical(session, matching, asked, words, limit=DEPTH) if words else []
             nearest = await recall_store.nearest(session, matching, Vector(embedder.name, row), limit=DEPTH)
-            rows = await recall_store.by_id(session, [*lexical, *nearest])
-        return [rows[id_].ref for id_ in lexical], [rows[id_].ref for id_ in nearest]
+        return [refs[place] for place in lexical], [refs[place] for place in nearest]
 
 
 async def run(url: URL, samples: Sequence[Mapping[str, Any]], limit: int | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -22,7 +22,7 @@ from atom.memory.errors import RecallInvalidError
 from atom.memory.metrics import MemoryMetrics
 from atom.memory.models import Tier
 from atom.memory.ranking import Candidate, Ranked, Why, rank, strength, tokens_of
-from atom.memory.recall_store import Asked, Matching, Vector
+from atom.memory.recall_store import Asked, Matching, Place, Vector
 from atom.retrieval.ports import Embedder
 from atom.settings import MemorySettings
 
@@ -227,16 +227,17 @@ class RecallService:
         count, mean = await recall_store.size(session, question.agent_id)
         terms = [term for term in await recall_store.terms(session, question.agent_id, question.query) if term.holders]
         asked = Asked({term.term: _weight(count, term.holders) for term in terms}, mean)
-        ids: dict[UUID, None] = {}
+        found: set[Place] = set()
         if terms:
-            ids |= dict.fromkeys(await recall_store.lexical(session, matching, asked, _rarest(terms), limit=LEG))
+            found |= {*await recall_store.lexical(session, matching, asked, _rarest(terms), limit=LEG)}
         if vector is not None:
-            ids |= dict.fromkeys(await recall_store.nearest(session, matching, vector, limit=LEG))
-        if not ids:
+            found |= {*await recall_store.nearest(session, matching, vector, limit=LEG)}
+        if not found:
             return asked, []
-        rows = await recall_store.around(session, list(ids), asked, vector)
+        beside = {Place(one.episode_id, one.position + step) for one in found for step in (-1, 0, 1)}
+        rows = await recall_store.at_places(session, sorted(beside, key=_in_order), asked, vector)
         now = self.clock.now()
-        return asked, rank([_candidate(row, now) for row in rows])
+        return asked, rank([_candidate(row, now, found) for row in rows])
 
     def _limit(self, question: Question) -> int:
         return min(question.limit or self.settings.recall_limit, 200)
@@ -284,7 +285,7 @@ def _rarest(terms: Sequence[recall_store.Term]) -> list[str]:
     return chosen
 
 
-def _candidate(row: Row[Any], now: datetime) -> Candidate:
+def _candidate(row: Row[Any], now: datetime, eligible: Container[Place]) -> Candidate:
     remembered = strength(
         now,
         row.ended_at,
@@ -299,7 +300,7 @@ def _candidate(row: Row[Any], now: datetime) -> Candidate:
         position=row.position,
         lexical=float(row.lexical),
         cosine=None if row.cosine is None else float(row.cosine),
-        eligible=row.eligible,
+        eligible=Place(row.episode_id, row.position) in eligible,
         strength=remembered,
     )
 
@@ -337,3 +338,7 @@ def _each_once(hits: Sequence[Hit]) -> list[Hit]:
 
 def _values(given: Sequence[StrEnum] | None) -> list[str] | None:
     return None if given is None else [one.value for one in given]
+
+
+def _in_order(place: Place) -> tuple[UUID, int]:
+    return place.episode_id, place.position

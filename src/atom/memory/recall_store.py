@@ -11,11 +11,14 @@ from sqlalchemy import (
     ColumnElement,
     Double,
     Float,
+    Integer,
     Row,
     Select,
     String,
     Text,
+    Uuid,
     and_,
+    any_,
     bindparam,
     cast,
     column,
@@ -26,7 +29,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TSQUERY, TSVECTOR
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 from sqlalchemy.types import UserDefinedType
 
 from atom.memory.models import Episode, Segment, Tally
@@ -47,6 +49,8 @@ TERMS = text(r"""
         '\', '\\'), '''', '''''') || '''' AS word) AS quoted
     LIMIT :limit
 """)
+# Without statistics of a fresh store the planner goes through all segments, and takes each apart for each word.
+BY_INDEX = text("SELECT set_config('enable_seqscan', :on, true)")
 SCAN = text(
     "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', :width, true)"
 )
@@ -123,6 +127,14 @@ class Matching:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a segment stands."""
+
+    episode_id: UUID
+    position: int
+
+
 async def size(session: AsyncSession, agent_id: UUID) -> tuple[int, float]:
     """Segments of an agent, and how many words that count one has on average."""
     query = select(func.coalesce(func.sum(Tally.segments), 0), func.coalesce(func.sum(Tally.terms), 0))
@@ -131,40 +143,44 @@ async def size(session: AsyncSession, agent_id: UUID) -> tuple[int, float]:
 
 
 async def terms(session: AsyncSession, agent_id: UUID, query: str) -> list[Term]:
+    await session.execute(BY_INDEX, {"on": "off"})
     values = {"agent_id": agent_id, "query": query, "counted": COUNTED, "limit": MAX_TERMS}
-    return [Term(row[0], int(row[1]), row[2]) for row in (await session.execute(TERMS, values)).all()]
+    found = (await session.execute(TERMS, values)).all()
+    await session.execute(BY_INDEX, {"on": "on"})
+    return [Term(row[0], int(row[1]), row[2]) for row in found]
 
 
 async def lexical(
     session: AsyncSession, matching: Matching, asked: Asked, words: Sequence[str], *, limit: int
-) -> list[UUID]:
+) -> list[Place]:
     """The best by BM25 of those that hold one of `words` (as in a tsquery); scored by all of `asked`."""
     holding = func.episode_words(Segment.agent_id, Segment.lexemes, type_=TSVECTOR).bool_op("@@")(
         cast(" | ".join(words), TSQUERY)
     )
-    query = select(Segment.id).join(Episode, Episode.id == Segment.episode_id)
+    query = select(Segment.episode_id, Segment.position).join(Episode, Episode.id == Segment.episode_id)
     query = query.where(holding, *matching.conditions()).order_by(_bm25(asked).desc(), Segment.id).limit(limit)
-    return list((await session.scalars(query)).all())
+    return [Place(*row) for row in (await session.execute(query)).all()]
 
 
-async def nearest(session: AsyncSession, matching: Matching, vector: Vector, *, limit: int) -> list[UUID]:
+async def nearest(session: AsyncSession, matching: Matching, vector: Vector, *, limit: int) -> list[Place]:
     """The nearest by cosine. The index goes on until it has enough that the filters let through."""
     await session.execute(SCAN, {"width": str(min(1000, max(40, limit)))})
-    query = select(Segment.id).join(VECTORS, VECTORS.c.segment_id == Segment.id)
+    query = select(Segment.episode_id, Segment.position).join(VECTORS, VECTORS.c.segment_id == Segment.id)
     query = query.join(Episode, Episode.id == Segment.episode_id).where(*matching.conditions())
     query = query.where(VECTORS.c.agent_id == matching.agent_id, _of_model(vector))
-    return list((await session.scalars(query.order_by(_distance(vector)).limit(limit))).all())
+    rows = (await session.execute(query.order_by(_distance(vector)).limit(limit))).all()
+    return [Place(*row) for row in rows]
 
 
-async def around(session: AsyncSession, ids: Sequence[UUID], asked: Asked, vector: Vector | None) -> Sequence[Row[Any]]:
-    """Both scores of these segments and of those beside them."""
-    picked = aliased(Segment)
-    near = (
-        select(Segment.id)
-        .join(picked, and_(picked.episode_id == Segment.episode_id, _beside(picked)))
-        .where(picked.id.in_(ids))
-        .distinct()
-    )
+async def at_places(
+    session: AsyncSession, places: Sequence[Place], asked: Asked, vector: Vector | None
+) -> Sequence[Row[Any]]:
+    """Both scores of the segments at these places, as far as there are any."""
+    place = func.unnest(
+        cast(bindparam("episodes", [place.episode_id for place in places], unique=True), ARRAY(Uuid)),
+        cast(bindparam("positions", [place.position for place in places], unique=True), ARRAY(Integer)),
+    ).table_valued(column("episode_id", Uuid), column("position", Integer), name="place")
+    place = place.render_derived()
     cosine: ColumnElement[Any] = cast(null(), Double) if vector is None else 1 - _distance(vector)
     query = select(
         Segment.id,
@@ -177,15 +193,16 @@ async def around(session: AsyncSession, ids: Sequence[UUID], asked: Asked, vecto
         func.coalesce(Episode.feedback, 0.0).label("feedback"),
         Episode.access_count,
         Episode.stability_days,
-        Segment.id.in_(ids).label("eligible"),
-    ).join(Episode, Episode.id == Segment.episode_id)
+    )
+    here = and_(Segment.episode_id == place.c.episode_id, Segment.position == place.c.position)
+    query = query.select_from(place).join(Segment, here).join(Episode, Episode.id == Segment.episode_id)
     if vector is not None:
         query = query.outerjoin(VECTORS, and_(VECTORS.c.segment_id == Segment.id, _of_model(vector)))
-    return (await session.execute(query.where(Segment.id.in_(near)))).all()
+    return (await session.execute(query)).all()
 
 
 async def by_id(session: AsyncSession, ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
-    return {row.id: row for row in (await session.execute(_shown().where(Segment.id.in_(ids)))).all()}
+    return {row.id: row for row in (await session.execute(_shown().where(Segment.id == _any(ids)))).all()}
 
 
 async def by_time(
@@ -232,8 +249,9 @@ def _shown() -> Select[*tuple[Any, ...]]:
     ).join(Episode, Episode.id == Segment.episode_id)
 
 
-def _beside(picked: Any) -> ColumnElement[bool]:
-    return Segment.position.between(picked.position - 1, picked.position + 1)
+def _any(ids: Sequence[UUID]) -> Any:
+    """One parameter, however many there are: the statement stays the same."""
+    return any_(cast(bindparam("ids", [*ids], unique=True), ARRAY(Uuid)))
 
 
 def _bm25(asked: Asked) -> ColumnElement[float]:

@@ -46,11 +46,13 @@ CREATE TABLE episode_segment (
 );
 
 -- Lexemes with the agent in front: one posting list for each word of each agent, so that what others remember costs an
--- agent's recall nothing. The last 12 digits of the id are random; a collision costs a recheck, no more.
+-- agent's recall nothing. The last 12 digits of the id are random; a collision costs a recheck, no more. Without
+-- `fastupdate`: what waits to be sorted in is read through by every search.
 CREATE FUNCTION episode_words(agent uuid, words tsvector) RETURNS tsvector
     LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT COST 1000
     RETURN array_to_tsvector(ARRAY(SELECT right(agent::text, 12) || ':' || word FROM unnest(tsvector_to_array(words)) AS word));
-CREATE INDEX idx_episode_segment_words ON episode_segment USING gin (episode_words(agent_id, lexemes));
+CREATE INDEX idx_episode_segment_words ON episode_segment USING gin (episode_words(agent_id, lexemes))
+    WITH (fastupdate = off);
 CREATE INDEX idx_episode_segment_time ON episode_segment (agent_id, at);
 
 -- Segments without a vector of the present model. A row goes with the transaction that stores the vector.
