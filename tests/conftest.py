@@ -55,6 +55,13 @@ class Cluster:
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER atom {}").format(sql.Identifier(name), source))
         return self.url(name)
 
+    def on(self, database: URL) -> psycopg.Connection[Any]:
+        """The superuser in that database."""
+        url = parse_database_url(self.postgres.endpoint.admin_url).set(
+            database=database.database, drivername="postgresql"
+        )
+        return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True)
+
     def drop(self, name: str) -> None:
         admin = parse_database_url(self.postgres.endpoint.admin_url).set(database=name, drivername="postgresql")
         departs(DATABASE, admin.render_as_string(hide_password=False))
@@ -86,7 +93,10 @@ def cluster(open_folder: Path) -> Iterator[Cluster]:
     postgres = EmbeddedPostgres(home)
     postgres.start()
     found = Cluster(postgres)
-    migrate(found.create(TEMPLATE))
+    template = found.create(TEMPLATE)
+    migrate(template)
+    with found.on(template) as admin:  # as the provisioning of an embedded database does: its owner may not
+        admin.execute("CREATE EXTENSION IF NOT EXISTS vector")
     yield found
     postgres.stop()
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +17,7 @@ from atom.agents.service import AgentService
 from atom.durable.adapters.procrastinate import ProcrastinateDoorbell
 from atom.durable.jobs import JobRunner, JobService, waiting_jobs
 from atom.durable.ports import Topic
-from atom.durable.sweep import Sweep
+from atom.durable.sweep import Chore, Sweep
 from atom.events.listener import Listener
 from atom.events.sequencer import CHANNEL, Sequencer
 from atom.events.service import EventReader, Outbox, Signal
@@ -43,6 +43,7 @@ from atom.llm.directory import CHANNEL as MODELS_CHANNEL
 from atom.llm.keys.rotation import ROTATE_JOB, rotate_handler
 from atom.llm.layer import Base, ModelLayer, build_models
 from atom.llm.service import Factory
+from atom.memory.layer import MemoryLayer, build_memory
 from atom.ops.checks import PROBE_POOL, llm_check, standard_checks
 from atom.ops.health import HealthService
 from atom.ops.vault_check import vault_check
@@ -59,6 +60,7 @@ from atom.runs.local_control import LocalControl
 from atom.runs.patience import Patience
 from atom.runs.ports import Workspaces
 from atom.runs.rating import RatingService
+from atom.runs.remembering import RunMemory
 from atom.runs.service import RunService
 from atom.runs.spending import Accounts
 from atom.runs.waking import RunWaking
@@ -104,6 +106,7 @@ class Parts:
     control: RunControl
     approvals: ApprovalService
     training: TrainingService
+    memory: MemoryLayer
     halt: HaltService
     governance: GovernanceLayer
     audit: AuditLayer
@@ -171,14 +174,19 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     audit = build_audit(base.sessions, base.clock, settings.audit, settings.home)
     below = trigger_layer.Base(base.sessions, base.outbox, reader, base.clock, agents, work.runs, training, layer.vault)
     triggers = trigger_layer.build_triggers(below)
+    memory = build_memory(
+        agents, settings.memory, base.sessions, embedder=search.embedder, registry=base.registry, clock=base.clock
+    )
+    chores = (*governance.chores, *triggers.chores, RunMemory(memory.service).remember)
     jobs, sealed = JobService(base.doorbell), (triggers.secrets, governance.webhooks.service)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
         ROTATE_JOB: rotate_handler(base.sessions, layer.keys, sealed),
     }
     parts = Parts(
-        base, guard, identity, agents, work.runs, triggers, work.control, approvals, training, HaltService(base.outbox),
-        governance, audit, jobs, workspaces, layer, work.patience, tools, search, hub, _health(settings, base, layer),
+        base, guard, identity, agents, work.runs, triggers, work.control, approvals, training, memory,
+        HaltService(base.outbox), governance, audit, jobs, workspaces, layer, work.patience, tools, search, hub,
+        _health(settings, base, layer),
     )  # fmt: skip
     return Atom(
         settings=settings,
@@ -187,14 +195,14 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         job_runner=JobRunner(base.sessions, handlers, work.claims.owner, settings.runs.lease_seconds),
         sequencer=Sequencer(base.sessions, base.outbox.written, base.stamped),
         listener=Listener(libpq(direct), {CHANNEL: lambda _: base.stamped.set(), **work.heard}),
-        sweep=Sweep(
-            base.sessions,
-            base.doorbell,
-            {Topic.RUN: work.claims.to_ring, Topic.JOB: waiting_jobs},
-            settings.runs.sweep_seconds,
-            (approvals.expire_due, work.patience.wake_due, layer.budgets.expire, *governance.chores, *triggers.chores),
-        ),
+        sweep=_sweep(settings, base, work, (approvals.expire_due, layer.budgets.expire, *chores)),
     )
+
+
+def _sweep(settings: Settings, base: Foundation, work: "Running", chores: Sequence[Chore]) -> Sweep:
+    finders = {Topic.RUN: work.claims.to_ring, Topic.JOB: waiting_jobs}
+    every = (work.patience.wake_due, *chores)
+    return Sweep(base.sessions, base.doorbell, finders, settings.runs.sweep_seconds, every)
 
 
 def _health(settings: Settings, base: Foundation, layer: ModelLayer) -> HealthService:

@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = [
-    "cli", "web", "ops", "feed", "runs", "tools", "retrieval", "governance", "agents", "llm", "identity", "durable",
-    "events", "infra", "kit", "client", "training", "triggers",
+    "cli", "web", "ops", "feed", "runs", "tools", "memory", "retrieval", "governance", "agents", "llm", "identity",
+    "durable", "events", "infra", "kit", "client", "training", "triggers",
 ]  # fmt: skip
 
 FORBIDDEN = {

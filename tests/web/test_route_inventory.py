@@ -96,13 +96,13 @@ def test_the_permissions_are_these() -> None:
     """A change here is a change of who may do what: make it on purpose."""
     assert {role.value: sorted(p.value for p in GRANTS[role]) for role in Role if role is not Role.ADMIN} == {
         "viewer": [
-            "agents:read", "approvals:read", "audit:read", "feed:read", "governance:read", "jobs:read", "models:read",
-            "ops:read", "runs:read", "triggers:read",
+            "agents:read", "approvals:read", "audit:read", "feed:read", "governance:read", "jobs:read",
+            "memory:read", "models:read", "ops:read", "runs:read", "triggers:read",
         ],
         "operator": [
             "agents:read", "agents:write", "approvals:read", "approvals:write", "audit:read", "feed:read",
-            "governance:read", "jobs:read", "jobs:write", "models:read", "ops:read", "runs:read", "runs:write",
-            "triggers:read", "triggers:write",
+            "governance:read", "jobs:read", "jobs:write", "memory:read", "memory:write", "models:read", "ops:read",
+            "runs:read", "runs:write", "triggers:read", "triggers:write",
         ],
         "agent": ["agents:read", "runs:read", "runs:write"],
     }  # fmt: skip
@@ -120,7 +120,7 @@ def operations(app: AtomApi) -> list[Operation]:
         route: Any = context.original_route
         needed = [one for one in declarations(route) if isinstance(one, Requires)]
         path = str(context.path).replace("{agent}", "nobody")
-        for name in ("run_id", "job_id", "token_id", "conversation_id", "proposal_id"):
+        for name in ("run_id", "job_id", "token_id", "conversation_id", "proposal_id", "episode_id"):
             path = path.replace(f"{{{name}}}", SOME_ID)
         methods = ["WS"] if isinstance(route, APIWebSocketRoute) else sorted(context.methods or ())
         found += [(method, path, needed[0].permission) for method in methods if needed]

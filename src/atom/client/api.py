@@ -10,6 +10,7 @@ import httpx2
 
 from atom.client.approvals import Approvals, Webhooks
 from atom.client.audit import Audit
+from atom.client.episodes import Episodes
 from atom.client.follow import RUN_ENDED, Item, OnDrop, Source, follow, read_items
 from atom.client.governance import Governance
 from atom.client.keys import Cache, Halting, Keys
@@ -259,6 +260,7 @@ class AtomClient:
         self.governance = Governance(self.transport)
         self.audit = Audit(self.transport)
         self.triggers = Triggers(self.transport)
+        self.episodes = Episodes(self.transport)
 
     async def conversation(self, conversation_id: str) -> Conversation:
         return await self.transport.ask(Conversation, "GET", f"/api/conversations/{segment(conversation_id)}")

@@ -34,6 +34,8 @@ class Permission(StrEnum):
     AUDIT_ADMIN = "audit:admin"
     TRIGGERS_READ = "triggers:read"
     TRIGGERS_WRITE = "triggers:write"
+    MEMORY_READ = "memory:read"
+    MEMORY_WRITE = "memory:write"
     WEBHOOKS_ADMIN = "webhooks:admin"
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"

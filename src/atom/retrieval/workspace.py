@@ -103,6 +103,11 @@ class WorkspaceSearch:
             self._vectors = LineVectors(embedder, cache, self._limits.vector_memory_bytes)
 
     @property
+    def embedder(self) -> Embedder | None:
+        """For whoever else compares texts: one process loads one model. It is closed with this."""
+        return None if self._vectors is None else self._vectors.embedder
+
+    @property
     def semantic(self) -> bool:
         return self._vectors is not None
 

@@ -312,6 +312,20 @@ class WorkspaceSettings(Group):
     max_bytes: int = Field(default=2_000_000_000, ge=1_000, description="Most bytes of one agent's workspace.")
 
 
+class MemorySettings(Group):
+    embedder: Literal["local", "none"] = Field(
+        default="local",
+        description="What finds by meaning: the local model where it is installed, or none (words only).",
+    )
+    episode_decay_days: int = Field(
+        default=30, ge=1, le=3650, description="Days after which an episode that nobody recalls has half its weight."
+    )
+    recall_limit: int = Field(default=20, ge=1, le=200, description="Most segments that one recall returns.")
+    recall_tokens: int = Field(
+        default=4_000, ge=100, le=200_000, description="Most tokens, by estimate, of the segments of one recall."
+    )
+
+
 class ToolSettings(Group):
     http_allow: Names = Field(
         default=(),
@@ -345,4 +359,5 @@ class Settings(Group):
     runs: RunSettings = RunSettings()
     governance: GovernanceSettings = GovernanceSettings()
     workspaces: WorkspaceSettings = WorkspaceSettings()
+    memory: MemorySettings = MemorySettings()
     tools: ToolSettings = ToolSettings()

@@ -26,6 +26,7 @@ from atom.llm.budgets import api as budgets_api
 from atom.llm.keys import api as keys_api
 from atom.llm.keys.probe import KeyTester
 from atom.llm.ledger.api import cache_routes, usage_routes
+from atom.memory import api as memory_api
 from atom.ops import api as ops_api
 from atom.runs import api as runs_api
 from atom.runs.artefacts import ArtefactService
@@ -67,6 +68,8 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         *governance_routers(parts),
         *audit_routes(parts.audit, base.sessions, guard),
         *trigger_routers(parts),
+        memory_api.recall_routes(parts.memory, base.sessions, guard),
+        memory_api.routes(parts.memory, base.sessions, guard),
         *model_routers(parts),
         ops_api.job_routes(parts.jobs, base.sessions, guard),
         ops_api.schema_routes(guard),

@@ -202,6 +202,7 @@ class Server:
                 "sweep": atom.sweep.run,
                 "queue": self._answer_rings,
                 "webhooks": atom.parts.governance.webhooks.sender.run,
+                "memory": atom.parts.memory.embedding.run,
             }
             self._work += [self._spawn(name, task, self._stop_work) for name, task in work.items()]
 

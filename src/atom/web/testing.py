@@ -13,7 +13,7 @@ from sqlalchemy import URL
 from atom.llm.access import Access
 from atom.llm.ports import ChatModel
 from atom.llm.testing import ScriptedModel
-from atom.settings import DatabaseSettings, LlmSettings, Provider, RunSettings, Settings, WebSettings
+from atom.settings import DatabaseSettings, LlmSettings, MemorySettings, Provider, RunSettings, Settings, WebSettings
 from atom.web.server import ALL_ROLES, Ready, Server, ServerRole
 from atom.wiring import Atom, build
 
@@ -92,6 +92,7 @@ def settings_for_tests(home: Path, **groups: Any) -> Settings:
         "database": DatabaseSettings(pool_size=8, max_overflow=2, pool_timeout=2),
         "web": WebSettings(port=0, drain_seconds=2),
         "runs": RunSettings(lease_seconds=10, sweep_seconds=0.2),
+        "memory": MemorySettings(embedder="none"),  # loading the model takes longer than most tests
         "llm": LlmSettings(provider=Provider.SCRIPTED, scripted_path=home / "unused.json"),
     }
     return Settings.model_validate(values | groups)

@@ -1,0 +1,124 @@
+"""The client's side of memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from atom.client.models import At, Page, Wire
+from atom.client.transport import Transport, segment
+
+
+class Episode(Wire):
+    id: str
+    agent: str
+    run_id: str | None = None
+    source: str = ""
+    ref: str | None = None
+    title: str
+    summary: str = ""
+    outcome: str
+    importance: float = 0.0
+    feedback: float | None = None
+    feedback_note: str | None = None
+    labels: tuple[str, ...] = ()
+    entities: tuple[str, ...] = ()
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    started_at: At | None = None
+    ended_at: At | None = None
+    storage_tier: str = ""
+    segments: int = 0
+    bytes: int = 0
+    access_count: int = 0
+    last_access_at: At | None = None
+    created_by: str = ""
+
+
+class Segment(Wire):
+    id: str
+    position: int
+    kind: str = ""
+    speaker: str = ""
+    ref: str = ""
+    text: str
+    at: At | None = None
+
+
+class Hit(Segment):
+    """`why`: lexical, cosine, neighbour, session and strength, as the score was made of them."""
+
+    episode_id: str
+    title: str = ""
+    outcome: str = ""
+    labels: tuple[str, ...] = ()
+    reason: str = ""
+    score: float | None = None
+    terms: tuple[str, ...] = ()
+    why: dict[str, Any] | None = None
+
+
+class Recall(Wire):
+    """`words_only`: why nothing was compared by meaning. `cut`: there was more."""
+
+    items: tuple[Hit, ...]
+    tokens: int = 0
+    cut: bool = False
+    words_only: str | None = None
+    labels: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class Written(Wire):
+    id: str
+    created: bool
+
+
+class TierStats(Wire):
+    episodes: int = 0
+    segments: int = 0
+    bytes: int = 0
+
+
+class MemoryStats(Wire):
+    tiers: dict[str, TierStats] = Field(default_factory=dict)
+    unembedded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Episodes:
+    transport: Transport
+
+    async def page(self, limit: int, *, after: str | None = None, **filters: Any) -> Page[Episode]:
+        """Filters: agent, outcome, tier, source, since, until."""
+        query = {"limit": limit, "after": after, **filters}
+        return await self.transport.ask(Page[Episode], "GET", "/api/episodes", query=query)
+
+    async def get(self, episode_id: str) -> Episode:
+        return await self.transport.ask(Episode, "GET", _episode(episode_id))
+
+    async def segments(self, episode_id: str, limit: int, *, after: str | None = None) -> Page[Segment]:
+        query = {"limit": limit, "after": after}
+        return await self.transport.ask(Page[Segment], "GET", f"{_episode(episode_id)}/segments", query=query)
+
+    async def write(self, agent: str, turns: Sequence[dict[str, Any]], **fields: Any) -> Written:
+        """Turns: speaker, text, at, kind, ref. Fields: title, summary, outcome, importance, labels, ref, imported,
+        provenance. The same `ref` is remembered once."""
+        body = {"agent": agent, "turns": [*turns], **fields}
+        return await self.transport.ask(Written, "POST", "/api/episodes", body=body)
+
+    async def recall(self, agent: str, query: str = "", **fields: Any) -> Recall:
+        """Fields as in `POST /api/episodes/recall`."""
+        body = {"agent": agent, "query": query, **fields}
+        return await self.transport.ask(Recall, "POST", "/api/episodes/recall", body=body)
+
+    async def rate(self, episode_id: str, feedback: float, *, note: str | None = None) -> Episode:
+        body = {"feedback": feedback} if note is None else {"feedback": feedback, "note": note}
+        return await self.transport.ask(Episode, "POST", f"{_episode(episode_id)}/feedback", body=body)
+
+    async def stats(self, agent: str | None = None) -> MemoryStats:
+        return await self.transport.ask(MemoryStats, "GET", "/api/episodes/stats", query={"agent": agent})
+
+
+def _episode(episode_id: str) -> str:
+    return f"/api/episodes/{segment(episode_id)}"

@@ -1,0 +1,1 @@
+"""Memory: what agents went through, kept verbatim, and found again."""

@@ -1,0 +1,112 @@
+"""An episode before it is written: turns, cut where they are too long, split where there was a long pause. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from atom.governance.models import Label
+
+SEGMENT_CHARS = 4_000  # of a segment: what the tsvector limit and a hit of a recall can take many times over
+PAUSE = timedelta(minutes=30)
+BREAKS = ("\n\n", "\n", ". ", " ")
+
+
+class Source(StrEnum):
+    """What an episode was made of."""
+
+    RUN = "run"
+    API = "api"
+    IMPORT = "import"
+    TOOL = "tool"
+
+
+class Outcome(StrEnum):
+    SUCCESS = "success"
+    FAILURE = "failure"
+    PARTIAL = "partial"
+    UNKNOWN = "unknown"
+
+
+class SegmentKind(StrEnum):
+    """`task` and `message` are what somebody said to the agent, `reply` is the agent's; `call` and `result` are a
+    tool's; `correction` and `approval` are a person's part in it; `note` is anything else, such as an error."""
+
+    TASK = "task"
+    MESSAGE = "message"
+    REPLY = "reply"
+    CALL = "call"
+    RESULT = "result"
+    CORRECTION = "correction"
+    APPROVAL = "approval"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """`ref`: its name where it comes from, such as the step of a run."""
+
+    kind: SegmentKind
+    speaker: str
+    text: str
+    at: datetime
+    ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """`turns` are in order and at least one. What is None is made from the turns. `labels` are of every word in it.
+
+    `ref`: what it was made of; the same is remembered once. `provenance` is for people who ask where it comes from.
+    """
+
+    agent_id: UUID
+    source: Source
+    turns: Sequence[Turn]
+    created_by: str
+    labels: frozenset[Label]
+    outcome: Outcome = Outcome.UNKNOWN
+    title: str | None = None
+    summary: str | None = None
+    importance: float | None = None
+    ref: str | None = None
+    run_id: UUID | None = None
+    conversation_id: UUID | None = None
+    part: int = 0
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def by_pauses(draft: Draft) -> list[Draft]:
+    """One draft for each stretch without a pause of half an hour. The outcome belongs to the last one."""
+    stretches: list[list[Turn]] = []
+    for turn in draft.turns:
+        if not stretches or turn.at - stretches[-1][-1].at > PAUSE:
+            stretches.append([])
+        stretches[-1].append(turn)
+    last = len(stretches) - 1
+    return [
+        replace(draft, turns=turns, part=part, outcome=draft.outcome if part == last else Outcome.UNKNOWN)
+        for part, turns in enumerate(stretches)
+    ]
+
+
+def cut(turn: Turn) -> Iterator[Turn]:
+    """The turn in pieces of at most SEGMENT_CHARS, at a paragraph, line or word where there is one: put together they
+    are the turn, to the character."""
+    start = 0
+    while len(turn.text) - start > SEGMENT_CHARS:
+        end = _break(turn.text, start, start + SEGMENT_CHARS)
+        yield replace(turn, text=turn.text[start:end])
+        start = end
+    yield replace(turn, text=turn.text[start:])
+
+
+def _break(text: str, start: int, limit: int) -> int:
+    """Never in the first half: pieces would be many and small."""
+    for mark in BREAKS:
+        found = text.rfind(mark, start + SEGMENT_CHARS // 2, limit)
+        if found >= 0:
+            return found + len(mark)
+    return limit

@@ -1,0 +1,102 @@
+"""Episodes, their segments, and how much of them there is."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Double, ForeignKey, Text
+from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.orm import Mapped, mapped_column
+
+from atom.infra.db import Base, BigInt
+from atom.memory.drafts import Outcome, SegmentKind, Source
+
+__all__ = ["Episode", "Outcome", "Segment", "SegmentKind", "Source", "Tally", "Tier"]
+
+
+class Tier(StrEnum):
+    """Where the body of an episode is. Each of them is searched."""
+
+    HOT = "hot"
+    WARM = "warm"
+    COLD = "cold"
+
+
+class Episode(Base):
+    """Something that an agent went through, with its verbatim turns as segments.
+
+    `labels`: of everything that stands in it. `importance`: 0 to 1, `feedback`: -1 to 1. `stability_days`: how long it
+    takes until recall of it has become half as likely. `source_ref` names what it was made of, `part` which part.
+    """
+
+    __tablename__ = "episode"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agent.id"))
+    conversation_id: Mapped[UUID | None]
+    execution_id: Mapped[UUID | None]
+    part: Mapped[int]
+    source: Mapped[str]
+    source_ref: Mapped[str | None]
+    title: Mapped[str]
+    summary: Mapped[str]
+    outcome: Mapped[str]
+    importance: Mapped[float] = mapped_column(Double)
+    provenance: Mapped[dict[str, Any]]
+    labels: Mapped[list[Any]]
+    entities: Mapped[list[str]] = mapped_column(ARRAY(Text()))
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    storage_tier: Mapped[str]
+    access_count: Mapped[BigInt]
+    last_access_at: Mapped[datetime | None]
+    stability_days: Mapped[float] = mapped_column(Double)
+    feedback: Mapped[float | None] = mapped_column(Double)
+    feedback_note: Mapped[str | None]
+    feedback_by: Mapped[str | None]
+    segments: Mapped[int]
+    bytes: Mapped[BigInt]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Segment(Base):
+    """A turn of an episode, verbatim; a very long one is several in a row with one `ref`. `position` counts from 0."""
+
+    __tablename__ = "episode_segment"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    episode_id: Mapped[UUID] = mapped_column(ForeignKey("episode.id"))
+    agent_id: Mapped[UUID]
+    position: Mapped[int]
+    kind: Mapped[str]
+    speaker: Mapped[str]
+    ref: Mapped[str]
+    text: Mapped[str]
+    at: Mapped[datetime]
+    lexemes: Mapped[str] = mapped_column(TSVECTOR, deferred=True)
+    terms: Mapped[int]
+
+
+class Tally(Base):
+    """How much of an agent's memory lies in a tier. `terms`: words that count in lexical search."""
+
+    __tablename__ = "episode_tally"
+
+    agent_id: Mapped[UUID] = mapped_column(primary_key=True)
+    storage_tier: Mapped[str] = mapped_column(primary_key=True)
+    episodes: Mapped[BigInt]
+    segments: Mapped[BigInt]
+    terms: Mapped[BigInt]
+    bytes: Mapped[BigInt]
+
+
+class Unembedded(Base):
+    """A segment without a vector of the present model, and until when a worker has it in hand."""
+
+    __tablename__ = "episode_unembedded"
+
+    segment_id: Mapped[UUID] = mapped_column(ForeignKey("episode_segment.id"), primary_key=True)
+    leased_until: Mapped[datetime]
+    attempts: Mapped[int]

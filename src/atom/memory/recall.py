@@ -1,0 +1,344 @@
+"""Recall: what an agent remembers of a question, a time, an episode or the task at hand, and why each hit is one."""
+
+import math
+import time
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from atom.governance.models import Label
+from atom.infra.db import Sessions, unit_of_work
+from atom.kit.clock import Clock
+from atom.kit.text import clean
+from atom.memory import recall_store, store, vector_store
+from atom.memory.drafts import Outcome, SegmentKind, Source
+from atom.memory.errors import RecallInvalidError
+from atom.memory.metrics import MemoryMetrics
+from atom.memory.models import Tier
+from atom.memory.ranking import Candidate, Ranked, Why, rank, strength, tokens_of
+from atom.memory.recall_store import Asked, Matching, Place, Vector
+from atom.retrieval.ports import Embedder
+from atom.settings import MemorySettings
+
+LEG = 200  # candidates of each of the two legs
+BOUND = 2_000  # segments that are scored by words: as many as the question's rarest words have
+MAX_QUERY = 4_000
+RECENT = 3  # episodes, of a contextual recall
+FAILURES = 3  # segments of it
+
+
+class Mode(StrEnum):
+    """`semantic`: by words and meaning. `temporal`: by time. `sequential`: an episode in order. `contextual`: for a
+    task: similar, recent, and what went wrong before."""
+
+    SEMANTIC = "semantic"
+    TEMPORAL = "temporal"
+    SEQUENTIAL = "sequential"
+    CONTEXTUAL = "contextual"
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """None lets everything through. `since` (included) and `until` (excluded) are of the segments' times."""
+
+    outcomes: Sequence[Outcome] | None = None
+    sources: Sequence[Source] | None = None
+    tiers: Sequence[Tier] | None = None
+    kinds: Sequence[SegmentKind] | None = None
+    speakers: Sequence[str] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    importance: float | None = None
+    conversation_id: UUID | None = None
+    episode_id: UUID | None = None
+
+    def matching(self, agent_id: UUID) -> Matching:
+        return Matching(
+            agent_id,
+            outcomes=_values(self.outcomes),
+            sources=_values(self.sources),
+            tiers=_values(self.tiers),
+            kinds=_values(self.kinds),
+            speakers=None if self.speakers is None else [speaker.lower() for speaker in self.speakers],
+            since=self.since,
+            until=self.until,
+            importance=self.importance,
+            conversation_id=self.conversation_id,
+            episode_id=self.episode_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of one agent's memory. `tokens`: most of them, by estimate, in all hits together.
+
+    `around`: of a temporal recall, the nearest to it first. `after`: of a sequential one, the position it goes on from.
+    """
+
+    agent_id: UUID
+    query: str = ""
+    mode: Mode = Mode.SEMANTIC
+    filters: Filters = field(default_factory=Filters)
+    limit: int | None = None
+    tokens: int | None = None
+    around: datetime | None = None
+    after: int = -1
+
+
+class Reason(StrEnum):
+    """Why a hit is one."""
+
+    SIMILAR = "similar"
+    RECENT = "recent"
+    WENT_WRONG = "went_wrong"
+    IN_TIME = "in_time"
+    IN_ORDER = "in_order"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A segment, verbatim, with its episode's title, outcome and labels. `score` compares hits of one recall only.
+
+    `terms`: words of the question that stand in it, as they are indexed.
+    """
+
+    segment_id: UUID
+    episode_id: UUID
+    position: int
+    kind: SegmentKind
+    speaker: str
+    ref: str
+    text: str
+    at: datetime
+    title: str
+    outcome: Outcome
+    labels: frozenset[Label]
+    tier: Tier
+    reason: Reason
+    score: float | None = None
+    why: Why | None = None
+    terms: tuple[str, ...] = ()
+
+
+class WordsOnly(StrEnum):
+    """Why nothing was compared by meaning."""
+
+    NO_EMBEDDER = "no_embedder"
+    NO_PGVECTOR = "no_pgvector"
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """`words_only` says why nothing was compared by meaning; `cut`: there was more than the limit or the tokens let in.
+
+    `labels`: of all hits together.
+    """
+
+    hits: tuple[Hit, ...]
+    tokens: int
+    cut: bool
+    words_only: WordsOnly | None
+    seconds: float
+
+    @property
+    def labels(self) -> frozenset[Label]:
+        return frozenset(label for hit in self.hits for label in hit.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class RecallService:
+    """Each recall is of one agent. Nothing is open while the question's vector is made."""
+
+    sessions: Sessions
+    embedder: Embedder | None
+    settings: MemorySettings
+    metrics: MemoryMetrics
+    clock: Clock
+
+    async def recall(self, question: Question) -> Recalled:
+        """Raises RecallInvalidError for a question that its mode cannot answer."""
+        began = time.perf_counter()
+        _check(question)
+        wanted = replace(question, query=clean(question.query[:MAX_QUERY]))
+        vector = await self._vector(wanted)
+        async with unit_of_work(self.sessions) as session:
+            words_only = await self._words_only(session, wanted)
+            usable = vector if words_only is None else None
+            hits = await self._hits(session, wanted, usable)
+            kept, tokens, cut = self._fitting(hits, wanted)
+            await store.touch(session, sorted({hit.episode_id for hit in kept}))
+        seconds = time.perf_counter() - began
+        self.metrics.recall.labels(mode=wanted.mode.value).observe(seconds)
+        return Recalled(tuple(kept), tokens, cut, words_only, seconds)
+
+    async def _vector(self, question: Question) -> Vector | None:
+        if self.embedder is None or not question.query.strip():
+            return None
+        [row] = (await self.embedder.embed([question.query])).rows()
+        return Vector(self.embedder.name, row)
+
+    async def _words_only(self, session: AsyncSession, question: Question) -> WordsOnly | None:
+        if not question.query.strip():
+            return None
+        if self.embedder is None:
+            return WordsOnly.NO_EMBEDDER
+        ready = await vector_store.prepared(session, self.embedder.name)
+        return None if ready else WordsOnly.NO_PGVECTOR
+
+    async def _hits(self, session: AsyncSession, question: Question, vector: Vector | None) -> list[Hit]:
+        """One more than the limit, where there are more."""
+        most = self._limit(question) + 1
+        matching = question.filters.matching(question.agent_id)
+        if question.mode is Mode.SEQUENTIAL:
+            rows = await recall_store.in_order(session, matching, after=question.after, limit=most)
+            return [_hit(row, Reason.IN_ORDER) for row in rows]
+        if question.mode is Mode.TEMPORAL and not question.query.strip():
+            rows = await recall_store.by_time(session, matching, around=question.around, limit=most)
+            return [_hit(row, Reason.IN_TIME) for row in rows]
+        similar = await self._similar(session, question, vector, most)
+        if question.mode is not Mode.CONTEXTUAL:
+            return similar
+        wrong = replace(question.filters, outcomes=(Outcome.FAILURE, Outcome.PARTIAL))
+        failed = await self._similar(session, replace(question, filters=wrong), vector, FAILURES)
+        recent = await recall_store.latest(session, question.agent_id, episodes=RECENT)
+        warned = [replace(hit, reason=Reason.WENT_WRONG) for hit in failed]
+        return _each_once([*warned, *(_hit(row, Reason.RECENT) for row in recent), *similar])[:most]
+
+    async def _similar(self, session: AsyncSession, question: Question, vector: Vector | None, limit: int) -> list[Hit]:
+        asked, ranked = await self._ranked(session, question, vector)
+        found = await recall_store.by_id(session, [one.id for one in ranked[: 2 * limit]])
+        hits = [
+            _hit(found[one.id], Reason.SIMILAR, ranked=one, asked=asked)
+            for one in ranked[: 2 * limit]
+            if one.id in found
+        ]
+        return _each_once(hits)[:limit]
+
+    async def _ranked(
+        self, session: AsyncSession, question: Question, vector: Vector | None
+    ) -> tuple[Asked, list[Ranked]]:
+        matching = question.filters.matching(question.agent_id)
+        count, mean = await recall_store.size(session, question.agent_id)
+        terms = [term for term in await recall_store.terms(session, question.agent_id, question.query) if term.holders]
+        asked = Asked({term.term: _weight(count, term.holders) for term in terms}, mean)
+        found: set[Place] = set()
+        if terms:
+            found |= {*await recall_store.lexical(session, matching, asked, _rarest(terms), limit=LEG)}
+        if vector is not None:
+            found |= {*await recall_store.nearest(session, matching, vector, limit=LEG)}
+        if not found:
+            return asked, []
+        beside = {Place(one.episode_id, one.position + step) for one in found for step in (-1, 0, 1)}
+        rows = await recall_store.at_places(session, sorted(beside, key=_in_order), asked, vector)
+        now = self.clock.now()
+        return asked, rank([_candidate(row, now, found) for row in rows])
+
+    def _limit(self, question: Question) -> int:
+        return min(question.limit or self.settings.recall_limit, 200)
+
+    def _fitting(self, hits: Sequence[Hit], question: Question) -> tuple[list[Hit], int, bool]:
+        """The first is always in; what is too long for what is left makes room for shorter ones behind it."""
+        budget = question.tokens or self.settings.recall_tokens
+        kept: list[Hit] = []
+        used = 0
+        for hit in hits[: self._limit(question)]:
+            cost = tokens_of(hit.text)
+            if kept and used + cost > budget:
+                continue
+            kept.append(hit)
+            used += cost
+        return kept, used, len(kept) < len(hits)
+
+
+def _check(question: Question) -> None:
+    if question.mode in {Mode.SEMANTIC, Mode.CONTEXTUAL} and not question.query.strip():
+        raise RecallInvalidError(f"query: a {question.mode} recall needs one.", field="query")
+    if question.mode is Mode.SEQUENTIAL and question.filters.episode_id is None:
+        raise RecallInvalidError("episode_id: a sequential recall needs one.", field="episode_id")
+    given = (question.filters.since, question.filters.until, question.around)
+    if question.mode is Mode.TEMPORAL and not any(given):
+        raise RecallInvalidError("A temporal recall needs since, until or around.", field="since")
+    if any(one is not None and one.tzinfo is None for one in given):
+        raise RecallInvalidError("Times need a time zone.", hint="As in 2026-05-04T09:00:00Z.", field="since")
+
+
+def _weight(count: int, holders: int) -> float:
+    """The inverse document frequency, never negative."""
+    return math.log(1 + max(0.0, count - holders + 0.5) / (holders + 0.5))
+
+
+def _rarest(terms: Sequence[recall_store.Term]) -> list[str]:
+    """What bounds the work: the rarest words, as far as not too many segments hold them."""
+    ordered = sorted(terms, key=lambda term: (term.holders, term.term))
+    chosen, held = [ordered[0].word], ordered[0].holders
+    for term in ordered[1:]:
+        held += term.holders
+        if held > BOUND:
+            break
+        chosen.append(term.word)
+    return chosen
+
+
+def _candidate(row: Row[Any], now: datetime, eligible: Container[Place]) -> Candidate:
+    remembered = strength(
+        now,
+        row.ended_at,
+        half_life_days=row.stability_days,
+        importance=row.importance,
+        feedback=row.feedback,
+        accesses=row.access_count,
+    )
+    return Candidate(
+        id=row.id,
+        episode_id=row.episode_id,
+        position=row.position,
+        lexical=float(row.lexical),
+        cosine=None if row.cosine is None else float(row.cosine),
+        eligible=Place(row.episode_id, row.position) in eligible,
+        strength=remembered,
+    )
+
+
+def _hit(row: Row[Any], reason: Reason, *, ranked: Ranked | None = None, asked: Asked | None = None) -> Hit:
+    held = set(row.words) if asked else set()
+    terms = tuple(term for term in asked.weights if term in held) if asked else ()
+    return Hit(
+        segment_id=row.id,
+        episode_id=row.episode_id,
+        position=row.position,
+        kind=SegmentKind(row.kind),
+        speaker=row.speaker,
+        ref=row.ref,
+        text=row.text,
+        at=row.at.astimezone(UTC),
+        title=row.title,
+        outcome=Outcome(row.outcome),
+        labels=frozenset(Label(label) for label in row.labels),
+        tier=Tier(row.storage_tier),
+        reason=reason,
+        score=None if ranked is None else ranked.score,
+        why=None if ranked is None else ranked.why,
+        terms=terms,
+    )
+
+
+def _each_once(hits: Sequence[Hit]) -> list[Hit]:
+    """The same words of the same speaker are one hit, at its best place."""
+    kept: dict[tuple[str, str], Hit] = {}
+    for hit in hits:
+        kept.setdefault((hit.speaker.lower(), " ".join(hit.text.split()).lower()), hit)
+    return list(kept.values())
+
+
+def _values(given: Sequence[StrEnum] | None) -> list[str] | None:
+    return None if given is None else [one.value for one in given]
+
+
+def _in_order(place: Place) -> tuple[UUID, int]:
+    return place.episode_id, place.position

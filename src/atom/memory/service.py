@@ -1,0 +1,207 @@
+"""Writing episodes, reading them whole, and what people say about them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from atom.agents.service import AgentService
+from atom.events.service import Signal
+from atom.identity.models import Principal
+from atom.infra.db import after_commit
+from atom.kit.ids import new_id
+from atom.kit.text import clean, clean_json, shorten
+from atom.memory import store
+from atom.memory.describing import SUMMARY_CHARS, TITLE_CHARS, after_feedback, entities_of, importance_of, summary_of
+from atom.memory.describing import title_of as first_line
+from atom.memory.drafts import Draft, Outcome, Turn, by_pauses, cut
+from atom.memory.errors import EpisodeInvalidError, EpisodeNotFoundError
+from atom.memory.models import Episode, Segment, Source
+from atom.memory.store import Wanted
+from atom.settings import MemorySettings
+
+MAX_SEGMENTS = 50_000
+MAX_NOTE = 2_000
+MAX_SPEAKER = 100
+MAX_REF = 200
+log = structlog.get_logger(service="episodic_memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """`fresh` is False for what was remembered already: nothing was written then."""
+
+    id: UUID
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TierStats:
+    episodes: int
+    segments: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """`unembedded`: segments that cannot be found by meaning yet."""
+
+    tiers: dict[str, TierStats]
+    unembedded: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryService:
+    """Who may read or write is judged at the edges. `written` wakes whoever makes vectors."""
+
+    agents: AgentService
+    settings: MemorySettings
+    written: Signal
+
+    async def remember(self, session: AsyncSession, draft: Draft) -> list[Written]:
+        """The draft as one episode, or as several where there are pauses of half an hour.
+
+        Raises EpisodeInvalidError.
+        """
+        _check(draft)
+        return [await self._write(session, part) for part in by_pauses(draft)]
+
+    async def record(self, session: AsyncSession, draft: Draft) -> Written:
+        """The draft as one episode, whatever pauses it has. Raises EpisodeInvalidError."""
+        _check(draft)
+        return await self._write(session, draft)
+
+    async def get(self, session: AsyncSession, id_: UUID) -> tuple[Episode, str]:
+        """The episode and its agent's name. Raises EpisodeNotFoundError."""
+        found = await store.get(session, id_)
+        if found is None:
+            raise EpisodeNotFoundError(str(id_))
+        return found
+
+    async def page(
+        self, session: AsyncSession, wanted: Wanted, *, before: UUID | None, limit: int
+    ) -> Sequence[tuple[Episode, str]]:
+        return await store.page(session, wanted, before=before, limit=limit)
+
+    async def segments(self, session: AsyncSession, id_: UUID, *, after: int, limit: int) -> Sequence[Segment]:
+        """Behind the position `after` (-1: from the start). Raises EpisodeNotFoundError."""
+        await self.get(session, id_)
+        return await store.segments(session, id_, after=after, limit=limit)
+
+    async def rate(
+        self, session: AsyncSession, by: Principal, id_: UUID, feedback: float, note: str | None
+    ) -> tuple[Episode, str]:
+        """What a person thinks of it, -1 to 1, said once more as often as they like: the last word counts, and moves
+        the importance that its turns gave it. Raises EpisodeInvalidError, EpisodeNotFoundError."""
+        if not -1 <= feedback <= 1:
+            raise EpisodeInvalidError("feedback: it is between -1 and 1.", field="feedback")
+        if note is not None and len(note) > MAX_NOTE:
+            raise EpisodeInvalidError(f"note: {len(note)} characters; at most {MAX_NOTE}.", field="note")
+        found = await store.get(session, id_, lock=True)
+        if found is None:
+            raise EpisodeNotFoundError(str(id_))
+        was = float(found[0].provenance["importance"])
+        values = {
+            "feedback": feedback,
+            "feedback_note": clean(note) if note else None,
+            "feedback_by": by.actor,
+            "importance": after_feedback(was, feedback),
+        }
+        await store.put(session, id_, values)
+        log.info("memory.episode_rated", episode_id=str(id_), feedback=feedback, by=by.actor)
+        return await self.get(session, id_)
+
+    async def stats(self, session: AsyncSession, agent: str | None) -> Stats:
+        """Of one agent or of all. Raises AgentNotFoundError."""
+        agent_id = (await self.agents.get(session, agent)).id if agent is not None else None
+        tiers = {tier: TierStats(*counts) for tier, counts in (await store.by_tier(session, agent_id)).items()}
+        return Stats(tiers, await store.unembedded(session, agent_id))
+
+    async def _write(self, session: AsyncSession, draft: Draft) -> Written:
+        turns = [_cleaned(turn) for turn in draft.turns]
+        pieces = [piece for turn in turns for piece in cut(turn)]
+        if len(pieces) > MAX_SEGMENTS:
+            raise EpisodeInvalidError(f"turns: {len(pieces)} segments; at most {MAX_SEGMENTS}.", field="turns")
+        size = sum(len(piece.text.encode()) for piece in pieces)
+        id_ = await store.add(session, self._values(draft, turns, segments=len(pieces), size=size))
+        if id_ is None:
+            return Written(await self._twin(session, draft), fresh=False)
+        columns = _columns(pieces)
+        await store.add_segments(session, id_, draft.agent_id, columns, size=size)
+        after_commit(session, self.written.set)
+        log.info("memory.episode_written", episode_id=str(id_), agent_id=str(draft.agent_id), segments=len(pieces))
+        return Written(id_, fresh=True)
+
+    async def _twin(self, session: AsyncSession, draft: Draft) -> UUID:
+        key = _key(draft)
+        assert key is not None
+        known = await store.twin(session, draft.agent_id, draft.source.value, key)
+        if known is None:  # another transaction writes it just now, or has just taken it back
+            raise EpisodeInvalidError("This episode is being written by somebody else just now.", hint="Try again.")
+        return known
+
+    def _values(self, draft: Draft, turns: Sequence[Turn], *, segments: int, size: int) -> dict[str, Any]:
+        outcome = Outcome(draft.outcome)
+        importance = importance_of(turns, outcome) if draft.importance is None else draft.importance
+        title = shorten(clean(draft.title.strip()), TITLE_CHARS) if draft.title and draft.title.strip() else None
+        summary = shorten(clean(draft.summary), SUMMARY_CHARS) if draft.summary else None
+        return {
+            "id": new_id(),
+            "agent_id": draft.agent_id,
+            "conversation_id": draft.conversation_id,
+            "execution_id": draft.run_id,
+            "part": draft.part,
+            "source": draft.source.value,
+            "source_ref": _key(draft),
+            "title": title or first_line(turns),
+            "summary": summary or summary_of(turns),
+            "outcome": outcome.value,
+            "importance": importance,
+            "provenance": clean_json({**draft.provenance, "importance": importance}),
+            "labels": sorted(label.value for label in draft.labels),
+            "entities": entities_of(turns),
+            "started_at": turns[0].at,
+            "ended_at": turns[-1].at,
+            "stability_days": float(self.settings.episode_decay_days),
+            "segments": segments,
+            "bytes": size,
+            "created_by": draft.created_by,
+        }
+
+
+def _check(draft: Draft) -> None:
+    if not draft.turns:
+        raise EpisodeInvalidError("turns: there are none.", field="turns")
+    if any(later.at < earlier.at for earlier, later in pairwise(draft.turns)):
+        raise EpisodeInvalidError("turns: they are not in the order of their times.", field="turns")
+
+
+def _key(draft: Draft) -> str | None:
+    """What the same thing is known by. A part of something has a number of its own."""
+    if draft.ref is None:
+        return None
+    return draft.ref if draft.part == 0 else f"{draft.ref}#{draft.part}"
+
+
+def _cleaned(turn: Turn) -> Turn:
+    speaker, ref = clean(turn.speaker[:MAX_SPEAKER]), clean(turn.ref[:MAX_REF])
+    return Turn(turn.kind, speaker, clean(turn.text), turn.at, ref)
+
+
+def _columns(pieces: Sequence[Turn]) -> dict[str, list[Any]]:
+    return {
+        "ids": [new_id() for _ in pieces],
+        "positions": list(range(len(pieces))),
+        "kinds": [piece.kind.value for piece in pieces],
+        "speakers": [piece.speaker for piece in pieces],
+        "refs": [piece.ref for piece in pieces],
+        "texts": [piece.text for piece in pieces],
+        "ats": [piece.at for piece in pieces],
+    }
+
+
+__all__ = ["MemoryService", "Source", "Stats", "TierStats", "Wanted", "Written"]

@@ -1,0 +1,118 @@
+"""SQL of vectors: halfvec and HNSW of pgvector, where the database has it.
+
+The table is made when it can be: a database whose administrator adds pgvector later needs no migration for it. Each
+model has an index of its own, so that the vectors of a former model serve until those of the next are there.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Text, Uuid, bindparam, column, table, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from atom.memory.model_names import checked
+
+VECTORS = table(
+    "episode_vector",
+    column("segment_id", Uuid),
+    column("model", Text),
+    column("agent_id", Uuid),
+    column("embedding", Text),
+)
+PREPARE_LOCK = 0x41544F4D_0011
+AVAILABLE = text("SELECT to_regtype('halfvec') IS NOT NULL")
+INDEXED = text("SELECT to_regclass(:name) IS NOT NULL")
+LOCK = text("SELECT pg_advisory_xact_lock(:key)")
+TABLE = """
+    CREATE TABLE IF NOT EXISTS episode_vector (
+        segment_id uuid NOT NULL REFERENCES episode_segment (id) ON DELETE CASCADE,
+        model text NOT NULL,
+        agent_id uuid NOT NULL,
+        episode_id uuid NOT NULL,
+        embedding halfvec NOT NULL,
+        PRIMARY KEY (segment_id, model)
+    )
+"""
+BY_AGENT = "CREATE INDEX IF NOT EXISTS idx_episode_vector_agent ON episode_vector (agent_id, model)"
+HNSW = """
+    CREATE INDEX IF NOT EXISTS {name} ON episode_vector
+    USING hnsw ((embedding::halfvec({dimensions})) halfvec_cosine_ops) WHERE model = '{model}'
+"""
+TAKE = text("""
+    UPDATE episode_unembedded u SET leased_until = now() + make_interval(secs => :seconds), attempts = attempts + 1
+    FROM (SELECT segment_id FROM episode_unembedded WHERE leased_until <= now()
+          ORDER BY leased_until, segment_id LIMIT :limit FOR UPDATE SKIP LOCKED) due, episode_segment s
+    WHERE u.segment_id = due.segment_id AND s.id = due.segment_id
+    RETURNING s.id, s.speaker || ': ' || s.text
+""")
+ADD = text("""
+    INSERT INTO episode_vector (segment_id, model, agent_id, episode_id, embedding)
+    SELECT s.id, :model, s.agent_id, s.episode_id, one.vector::halfvec
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:vectors AS text[])) AS one (id, vector)
+    JOIN episode_segment s ON s.id = one.id
+    ON CONFLICT (segment_id, model) DO NOTHING
+""")
+DONE = text("DELETE FROM episode_unembedded WHERE segment_id IN :ids").bindparams(bindparam("ids", expanding=True))
+LACKING = text("""
+    INSERT INTO episode_unembedded (segment_id)
+    SELECT id FROM (SELECT id FROM episode_segment WHERE id > :after ORDER BY id LIMIT :limit) s
+    WHERE NOT EXISTS (SELECT 1 FROM episode_vector v WHERE v.segment_id = s.id AND v.model = :model)
+    ON CONFLICT DO NOTHING
+""")
+NTH = text("""
+    SELECT id FROM (SELECT id FROM episode_segment WHERE id > :after ORDER BY id LIMIT :limit) s
+    ORDER BY id DESC LIMIT 1
+""")
+
+
+async def available(session: AsyncSession) -> bool:
+    """Whether this database has pgvector 0.7 or newer."""
+    return bool(await session.scalar(AVAILABLE))
+
+
+async def prepare(session: AsyncSession, model: str, dimensions: int) -> bool:
+    """Makes the table and this model's index, if they are not there. False where the database has no pgvector."""
+    if not await available(session):
+        return False
+    name = index_name(model)
+    if not await session.scalar(INDEXED, {"name": name}):
+        await session.execute(LOCK, {"key": PREPARE_LOCK})
+        for statement in (TABLE, BY_AGENT, HNSW.format(name=name, dimensions=dimensions, model=checked(model))):
+            await session.execute(text(statement))
+    return True
+
+
+async def prepared(session: AsyncSession, model: str) -> bool:
+    """Whether there is an index of this model's vectors."""
+    return bool(await session.scalar(INDEXED, {"name": index_name(model)}))
+
+
+def index_name(model: str) -> str:
+    return f"idx_episode_vector_{hashlib.sha256(model.encode()).hexdigest()[:12]}"
+
+
+async def take(session: AsyncSession, *, seconds: float, limit: int) -> list[tuple[UUID, str]]:
+    """Segments to be embedded, with what is embedded of each, for so many seconds this worker's alone."""
+    return [(row[0], row[1]) for row in (await session.execute(TAKE, {"seconds": seconds, "limit": limit})).all()]
+
+
+async def add(session: AsyncSession, model: str, ids: Sequence[UUID], vectors: Sequence[Sequence[float]]) -> None:
+    """In one transaction with the end of their waiting. A segment that was forgotten meanwhile is left out."""
+    await session.execute(ADD, {"model": model, "ids": [*ids], "vectors": [literal(vector) for vector in vectors]})
+    await session.execute(DONE, {"ids": [*ids]})
+
+
+async def enqueue(session: AsyncSession, model: str, *, after: UUID, limit: int) -> UUID | None:
+    """Segments behind `after` that have no vector of this model. Returns how far it came; None at the end."""
+    values = {"after": after, "limit": limit}
+    last: UUID | None = await session.scalar(NTH, values)
+    if last is None:
+        return None
+    await session.execute(LACKING, {**values, "model": model})
+    return last
+
+
+def literal(vector: Sequence[float]) -> str:
+    """As pgvector reads it."""
+    return "[" + ",".join(f"{value:.6g}" for value in vector) + "]"

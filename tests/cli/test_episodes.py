@@ -1,0 +1,99 @@
+"""Memory at the command line, run in this process against a whole Atom."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import URL
+
+from atom.cli.app import run
+from atom.llm.testing import ScriptedModel
+from atom.web.testing import RunningAtom, running_atom, settings_for_tests
+from tests.cli.conftest import Result
+
+Said = Callable[..., Awaitable[Result]]
+CHATS = "\n".join(
+    json.dumps({"title": f"Chat {number}", "turns": [
+        {"speaker": "Ann", "text": f"Where is key {number}?", "at": "2026-05-04T09:00:00Z"},
+        {"speaker": "Ben", "text": "In the blue cabinet.", "at": "2026-05-04T09:01:00Z"},
+    ]})
+    for number in range(3)
+)  # fmt: skip
+
+
+@pytest_asyncio.fixture
+async def atom(database: URL, home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningAtom]:
+    async with running_atom(settings_for_tests(home), database, ScriptedModel("one")) as found:
+        monkeypatch.setenv("ATOM_URL", found.url)
+        monkeypatch.setenv("ATOM_TOKEN", found.token)
+        await found.agent("guide")
+        yield found
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Said:
+    async def command(*argv: str, code: int = 0) -> Result:
+        monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"")))
+        capsys.readouterr()
+        ended = await asyncio.to_thread(run, argv)
+        captured = capsys.readouterr()
+        assert ended == code, captured
+        return Result(ended, captured.out, captured.err)
+
+    return command
+
+
+def parsed(out: str) -> Any:
+    """Without the log lines of the server, which runs in the same process here."""
+    return json.loads("\n".join(line for line in out.splitlines() if not line.startswith("20")))
+
+
+async def test_a_file_is_imported_once(atom: RunningAtom, say: Said, tmp_path: Path) -> None:
+    file = tmp_path / "chats.jsonl"
+    file.write_text(CHATS, encoding="utf-8")
+    first = parsed((await say("episodes", "import", "guide", str(file), "--json")).out)
+    again = parsed((await say("episodes", "import", "guide", str(file), "--json")).out)
+    assert (first, again) == (
+        {"episodes": 3, "created": 3, "known": 0},
+        {"episodes": 3, "created": 0, "known": 3},
+    )
+    listed = parsed((await say("episodes", "list", "--agent", "guide", "--json")).out)["items"]
+    assert [one["title"] for one in listed] == ["Chat 2", "Chat 1", "Chat 0"]
+    assert {one["source"] for one in listed} == {"import"}
+    assert listed[0]["provenance"]["file"] == "chats.jsonl"
+    assert listed[0]["labels"] == ["untrusted"]
+
+
+async def test_search_show_rate_and_stats(atom: RunningAtom, say: Said, tmp_path: Path) -> None:
+    file = tmp_path / "chats.jsonl"
+    file.write_text(CHATS, encoding="utf-8")
+    await say("episodes", "import", "guide", str(file))
+    hits = parsed((await say("episodes", "search", "guide", "key 1", "--json")).out)["items"]
+    assert hits[0]["text"] == "Where is key 1?"
+    table = (await say("episodes", "search", "guide", "key 1")).out
+    assert "bm25" in table
+    assert "Where is key 1?" in table
+    by_time = parsed((await say("episodes", "search", "guide", "--since", "2026-05-04T09:01Z", "--json")).out)["items"]
+    assert {hit["text"] for hit in by_time} == {"In the blue cabinet."}
+    shown = (await say("episodes", "show", hits[0]["episode_id"])).out
+    assert "Where is key 1?\n" in shown
+    assert "0.75" in (await say("episodes", "rate", hits[0]["episode_id"], "1")).out
+    stats = (await say("episodes", "stats", "--agent", "guide")).out
+    assert "hot" in stats
+    assert "##" in stats
+
+
+async def test_a_file_that_is_no_transcript_is_refused_before_anything_is_written(
+    atom: RunningAtom, say: Said, tmp_path: Path
+) -> None:
+    file = tmp_path / "chats.jsonl"
+    file.write_text(CHATS + "\n{oops", encoding="utf-8")
+    told = await say("episodes", "import", "guide", str(file), code=2)
+    assert "line 4" in told.err
+    assert parsed((await say("episodes", "list", "--json")).out)["items"] == []
