@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import httpx2
 import psutil
@@ -82,8 +83,12 @@ def test_db_6_url_is_shown_masked(operator: Operator) -> None:
 
 
 def test_mem_2_episodes_by_tier(operator: Operator) -> None:
+    """The run that has ended is an episode a moment later."""
+    deadline = time.monotonic() + 20
     shown = operator.paste("Check episode cache size")
-    assert (shown.code, EMPTY in shown.text) == (0, True)
+    while EMPTY in shown.text and time.monotonic() < deadline:
+        shown = operator.paste("Check episode cache size")
+    assert (shown.code, [row[:2] for row in rows(shown.text)]) == (0, [["hot", "1"]])
     assert "storage_tier | episode_count | table_size" in shown.text
 
 
@@ -168,7 +173,7 @@ def test_journal_of_a_run_can_be_read(operator: Operator, one_run: str) -> None:
 def test_log_1_and_log_2_lines_by_level_and_by_component(operator: Operator) -> None:
     need("jq")
     by_level = operator.guide["View logs by level"].splitlines()[0]
-    assert operator.run(by_level, ('"error"', '"info"')).text.startswith("{")
+    assert '"level": "info"' in operator.run(by_level, ('"error"', '"info"')).text
     assert (operator.run(by_level).code, operator.run(by_level).text) == (0, "")
     by_component = "View logs by component"
     assert (operator.paste(by_component).code, operator.paste(by_component).text) == (0, "")

@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TSQUERY, TSVECTOR
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import UserDefinedType
 
 from atom.memory.models import Episode, Segment, Tally
@@ -49,8 +50,11 @@ TERMS = text(r"""
         '\', '\\'), '''', '''''') || '''' AS word) AS quoted
     LIMIT :limit
 """)
-# Without statistics of a fresh store the planner goes through all segments, and takes each apart for each word.
-BY_INDEX = text("SELECT set_config('enable_seqscan', :on, true)")
+# Without statistics of a fresh store the planner goes through all segments, and takes each apart for each word. A plan
+# that is made for any parameters reads the question's vector anew for each row.
+BY_INDEX = text(
+    "SELECT set_config('enable_seqscan', :on, true), set_config('plan_cache_mode', 'force_custom_plan', true)"
+)
 SCAN = text(
     "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', :width, true)"
 )
@@ -257,15 +261,14 @@ def _any(ids: Sequence[UUID]) -> Any:
 def _bm25(asked: Asked) -> ColumnElement[float]:
     """Of the present row. A word's number of places in it is how often it is there."""
     held = func.unnest(Segment.lexemes).table_valued(column("lexeme", Text), "positions", "weights", name="held")
-    wanted = func.unnest(
-        cast(bindparam("asked_terms", [*asked.weights], unique=True), ARRAY(Text)),
-        cast(bindparam("asked_weights", [*asked.weights.values()], unique=True), ARRAY(Float(53))),
-    ).table_valued(column("term", Text), column("weight", Double), name="wanted")
-    held, wanted = held.render_derived(), wanted.render_derived()
+    held = held.render_derived()
+    terms = cast(bindparam("asked_terms", [*asked.weights], unique=True), ARRAY(Text))
+    weights = cast(bindparam("asked_weights", [*asked.weights.values()], unique=True), ARRAY(Float(53)))
+    weight = Grouping(weights)[func.array_position(terms, held.c.lexeme, type_=Integer)]
     times = func.cardinality(held.c.positions)
     length = K1 * (1 - B + B * Segment.terms / asked.mean)
-    worth = func.sum(wanted.c.weight * times * (K1 + 1) / (times + length))
-    query = select(func.coalesce(worth, 0.0)).select_from(held.join(wanted, wanted.c.term == held.c.lexeme))
+    worth = func.sum(weight * times * (K1 + 1) / (times + length))
+    query = select(func.coalesce(worth, 0.0)).select_from(held).where(held.c.lexeme == any_(terms))
     return query.correlate(Segment).scalar_subquery()
 
 
