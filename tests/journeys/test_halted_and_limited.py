@@ -35,18 +35,18 @@ async def test_limits_and_spending_are_shown_by_name(database: URL, home: Path) 
         shell = Shell(home, atom.url, atom.token)
         agent = await atom.agent("reader")
         limit = ("keys", "budget", "--unit", "tokens", "--agent", "reader", "--window", "day")
-        assert (await shell(*limit, "9000")).out == "At most 9,000 tokens a day, agent.\n"
+        assert (await shell(*limit, "9000")).out == "At most 9,000 tokens a day, agent reader.\n"
         assert (await atom.done("reader", "Say hello."))["status"] == "completed"
         (row,) = (await shell("keys", "budgets")).out.splitlines()[1:]
         assert row.split()[1:6] == ["agent", "reader", "9,000", "tokens", "day"]
         heads, used = (await shell("keys", "usage", "--by", "agent")).out.splitlines()
         assert heads.split()[:3] == ["AGENT", "NAME", "CALLS"]
         assert used.split()[:3] == [agent["id"], "reader", "1"]
-        for amount in ("nan", "0.0"):
+        for amount in ("nan", "0.5"):
             refused = await shell(*limit, amount, code=None)
             assert (refused.code != 0, "amount" in refused.err) == (True, True), (amount, refused)
         for option in ("--agent", "--key"):
             refused = await shell("keys", "budget", "5", option, "nobody", code=None)
             assert (refused.code, "nobody" in refused.err) == (1, True), refused
-        assert (await shell(*limit, "0")).out == "The limit is taken away.\n"
+        assert (await shell(*limit, "0.0")).out == "The limit is taken away.\n"
         assert "no such limit" in (await shell(*limit, "0", code=1)).err.lower()
