@@ -66,7 +66,7 @@ def test_variable_sets_its_field(variable: str, text: str, group: str, name: str
 
 @pytest.mark.parametrize(("plain", "place"), PLAIN.items())
 def test_plain_name_means_the_same_setting_as_the_long_one(plain: str, place: tuple[str, str]) -> None:
-    text = "openai" if plain == "LLM_PROVIDER" else "/srv/x"
+    text = "https://host/v1" if plain.endswith("_BASE_URL") else "openai" if plain == "LLM_PROVIDER" else "/srv/x"
     short, long = load({plain: text}), load({variable_name(*place): text})
     assert short == long
     assert short != load({"ATOM_HOME": "/elsewhere"})

@@ -102,3 +102,22 @@ def test_configured_providers() -> None:
     assert configured(LlmSettings()) == (Provider.LOCAL,)
     everything = LlmSettings(**(OPENAI | ANTHROPIC | SCRIPT))  # type: ignore[arg-type]
     assert configured(everything) == (Provider.OPENAI, Provider.ANTHROPIC, Provider.SCRIPTED, Provider.LOCAL)
+
+
+@pytest.mark.parametrize("key", ["sk-proj-abcdefgh12345678", "openai/sk-abcdefgh12345678", "AKIAABCDEFGHIJKLMNOP"])
+def test_a_key_in_the_place_of_a_model_is_refused_and_not_said_again(key: str) -> None:
+    with pytest.raises(ModelNotConfiguredError) as refused:
+        choose(LlmSettings.model_validate(OPENAI), key)
+    assert key not in f"{refused.value.message} {refused.value.hint}"
+
+
+@pytest.mark.parametrize("field", ["openai_base_url", "anthropic_base_url", "gemini_base_url"])
+@pytest.mark.parametrize("value", ["localhost:11434/v1", "htps://host/v1", "https://", "https://host:0", "http://a b/"])
+def test_an_endpoint_that_is_no_address_is_told_at_the_start_by_its_setting(field: str, value: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        LlmSettings.model_validate({field: value})
+
+
+def test_an_empty_endpoint_is_none_and_an_address_stays_as_it_is() -> None:
+    settings = LlmSettings(openai_base_url="", gemini_base_url="http://[::1]:11434/v1")
+    assert (settings.openai_base_url, settings.gemini_base_url) == (None, "http://[::1]:11434/v1")

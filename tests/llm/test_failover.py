@@ -165,6 +165,14 @@ async def test_an_open_circuit_is_passed_over_without_a_wait() -> None:
     assert (bench.waits, bench.circuit(O1)) == ([], CircuitState.OPEN)
 
 
+async def test_of_two_keys_of_one_model_the_circuit_that_is_open_is_shown() -> None:
+    bench = Bench({O1: [fails(retry_after=900.0)], O2: ["fine", "fine"]})
+    for _ in range(2):
+        await bench.ask()
+        labels = {"provider": "openai", "model": "o"}
+        assert bench.registry.get_sample_value("atom_llm_circuit_state", labels) == CircuitState.OPEN
+
+
 async def test_an_open_circuit_is_shown_until_its_cooldown_ends_and_the_last_one_says_that_nobody_answers() -> None:
     bench = Bench({O1: [fails(retry_after=900.0)], A1: ["fine", fails(retry_after=900.0)]})
 

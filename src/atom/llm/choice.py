@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from atom.kit.redact import redact
 from atom.llm.access import KeyInfo, environment_key
 from atom.llm.errors import ModelNotConfiguredError
 from atom.settings import LlmSettings, Provider
@@ -101,6 +102,8 @@ def _explicit(settings: LlmSettings, wanted: str, keys: Sequence[KeyInfo], liste
     if wanted in list(Provider):
         provider = Provider(wanted)
         return Choice(provider, default_model(settings, provider, keys), reason)
+    if redact(wanted) != wanted:
+        raise ModelNotConfiguredError("What is given as a model looks like a key: it was not kept.", hint=FORMS)
     if MODEL_NAME.fullmatch(wanted) is None:
         raise ModelNotConfiguredError(f"{wanted[:80]!r} is not the name of a model.", hint=FORMS)
     head, slash, rest = wanted.partition("/")

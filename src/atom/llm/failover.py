@@ -124,7 +124,8 @@ class Walk:
         finally:
             if not learnt:
                 circuits.released(admission)
-            self.layer.metrics.circuit(route.provider.value, route.model, partial(circuits.state, route.circuit))
+            state = partial(circuits.state, route.circuit)
+            self.layer.metrics.circuit(route.provider.value, route.model, route.circuit, state)
         return None
 
     async def _prepare(self, route: Route) -> Attempt | None:

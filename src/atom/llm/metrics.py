@@ -1,6 +1,6 @@
 """What Prometheus sees of the model layer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from decimal import Decimal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -9,6 +9,7 @@ from atom.llm.ports import Usage
 
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 MAX_MODELS = 200
+MAX_ROUTES = 50  # to one model, of which the state is looked at
 ANSWERED = "answered"
 ABORTED = "aborted"  # cancelled, or ended by a fault of ours
 
@@ -51,9 +52,15 @@ class LlmMetrics:
             "atom_llm_unpriced_total", "Answered calls whose price or usage nobody knows.", ["provider"],
             registry=registry,
         )  # fmt: skip
-        self._circuit = Gauge("atom_llm_circuit_state", "0 closed, 1 half open, 2 open.", names, registry=registry)
+        self._circuit = Gauge(
+            "atom_llm_circuit_state",
+            "0 closed, 1 half open, 2 open; of several keys the worst.",
+            names,
+            registry=registry,
+        )
         self.cache = Counter("atom_llm_cache_total", "Looks into the response cache.", ["result"], registry=registry)
         self._models: set[str] = set()
+        self._circuits: dict[tuple[str, str], dict[Hashable, Callable[[], int]]] = {}
 
     def attempted(self, provider: str, model: str, outcome: str, seconds: float) -> None:
         model = self._bounded(model)
@@ -76,9 +83,15 @@ class LlmMetrics:
         else:
             self._cost.labels(provider, model).inc(float(cost))
 
-    def circuit(self, provider: str, model: str, state: Callable[[], int]) -> None:
-        """`state` is asked when somebody looks: a cooldown ends without a call."""
-        self._circuit.labels(provider, self._bounded(model)).set_function(state)
+    def circuit(self, provider: str, model: str, route: Hashable, state: Callable[[], int]) -> None:
+        """`state` is asked when somebody looks: a cooldown ends without a call. Of several routes to one model (keys),
+        the worst is shown: it is what somebody has to look at."""
+        shown = (provider, self._bounded(model))
+        states = self._circuits.setdefault(shown, {})
+        if route not in states and len(states) >= MAX_ROUTES:
+            del states[next(iter(states))]
+        states[route] = state
+        self._circuit.labels(*shown).set_function(lambda: max(one() for one in [*states.values()]))
 
     def _bounded(self, model: str) -> str:
         if model not in self._models and len(self._models) >= MAX_MODELS:

@@ -3,6 +3,7 @@
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
@@ -209,6 +210,22 @@ class LlmSettings(Group):
         default=None, description="JSON file with context sizes and prices of models, over what ships."
     )
     local: LocalModelSettings = LocalModelSettings()
+
+    @field_validator("openai_base_url", "anthropic_base_url", "gemini_base_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        """What is asked with a key: an address that a typing error made is better told at the start."""
+        if not value:
+            return None
+        try:
+            parts = urlsplit(value)
+            good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+            good = good and not parts.query and not parts.fragment
+        except ValueError:
+            good = False
+        if not good or not value.isascii() or any(map(str.isspace, value)):
+            raise ValueError("this is not an http(s) address such as https://host:port/v1")
+        return value
 
 
 class VaultSettings(Group):
