@@ -302,7 +302,7 @@ def test_ctrl_c_leaves_the_run_going_and_says_how_to_find_it(fake: FakeAtom) -> 
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=10)
     run_id = next(iter(fake.runs))
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert out.strip() == ""
     assert f"atom runs follow {run_id}" in err
     assert f"atom runs cancel {run_id}" in err

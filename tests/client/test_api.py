@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import signal
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -293,3 +294,15 @@ def test_code_without_a_loop_uses_the_same_client() -> None:
         assert [tool.name for tool in atom.each(atom.client.tools().every(5))] == ["read_file"]
         assert next(atom.each(atom.client.agents.list().every(5))).name == "guide"
     assert len(fake.seen) == 3
+
+
+def test_ctrl_c_is_one_also_where_a_library_below_cancels_once_more() -> None:
+    async def work() -> None:
+        signal.raise_signal(signal.SIGINT)
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(60)
+
+    with BlockingAtom(AtomClient("http://127.0.0.1:1", TOKEN)) as atom, pytest.raises(KeyboardInterrupt):
+        atom.call(work())

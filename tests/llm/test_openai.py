@@ -205,7 +205,7 @@ async def test_every_chunk_is_a_sign_of_life(adapter: Build) -> None:
 async def test_new_token_limit_name_is_for_openai_itself(
     url: str | None, own: bool, llm_settings: Callable[..., LlmSettings]
 ) -> None:
-    settings = llm_settings("", openai_base_url=url)
+    settings = llm_settings("http://unused", openai_base_url=url)
     model = build(environment_access(settings, Provider.OPENAI), settings)
     assert isinstance(model, OpenAIModel)
     payload = to_payload(ask("x"), limit=model.limit_name("x"))

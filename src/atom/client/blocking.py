@@ -26,19 +26,24 @@ class BlockingAtom:
         self._runner = asyncio.Runner()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._runner.run(work)
+        """Raises KeyboardInterrupt for Ctrl-C: also where a library below has cancelled the task once more, and asyncio
+        no longer takes it for one."""
+        try:
+            return self._runner.run(work)
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
     def each(self, items: AsyncIterator[T]) -> Iterator[T]:
         """The items as they come. Leaving the loop early closes their connection."""
         try:
-            while (item := self._runner.run(_next(items))) is not _End.END:
+            while (item := self.call(_next(items))) is not _End.END:
                 yield item
         finally:
-            self._runner.run(_close(items))
+            self.call(_close(items))
 
     def close(self) -> None:
         try:
-            self._runner.run(self.client.aclose())
+            self.call(self.client.aclose())
         finally:
             self._runner.close()
 
