@@ -46,7 +46,9 @@ class Wanted:
 
 async def add(session: AsyncSession, values: dict[str, Any]) -> UUID | None:
     """None when the same run, or the same source, is remembered already."""
-    statement = pg_insert(Episode).values(storage_tier=Tier.HOT.value, access_count=0, created_at=func.now(), **values)
+    statement = pg_insert(Episode).values(
+        storage_tier=Tier.HOT.value, access_count=0, created_at=func.now(), tier_changed_at=func.now(), **values
+    )
     return await session.scalar(statement.on_conflict_do_nothing().returning(Episode.id))
 
 
@@ -73,6 +75,11 @@ async def get(session: AsyncSession, id_: UUID, *, lock: bool = False) -> tuple[
         query = query.with_for_update(of=Episode)
     row = (await session.execute(query.execution_options(populate_existing=True))).one_or_none()
     return None if row is None else (row[0], row[1])
+
+
+async def hold(session: AsyncSession, id_: UUID) -> None:
+    """Nobody writes its row until the transaction ends; others may read it so as well."""
+    await session.execute(select(Episode.id).where(Episode.id == id_).with_for_update(read=True))
 
 
 async def page(
