@@ -19,7 +19,7 @@ from atom.kit.text import clean, clean_json, shorten
 from atom.memory import store
 from atom.memory.describing import SUMMARY_CHARS, TITLE_CHARS, after_feedback, entities_of, importance_of, summary_of
 from atom.memory.describing import title_of as first_line
-from atom.memory.drafts import Draft, Outcome, Turn, by_pauses, cut
+from atom.memory.drafts import Draft, Outcome, Turn, cut, parts_of
 from atom.memory.errors import EpisodeInvalidError, EpisodeNotFoundError
 from atom.memory.models import Episode, Segment, Source, Tier
 from atom.memory.store import Wanted
@@ -65,12 +65,12 @@ class MemoryService:
     written: Signal
 
     async def remember(self, session: AsyncSession, draft: Draft) -> list[Written]:
-        """The draft as one episode, or as several where there are pauses of half an hour.
+        """The draft as one episode, or as several where there is a pause of half an hour or another topic.
 
         Raises EpisodeInvalidError.
         """
         _check(draft)
-        return [await self._write(session, part) for part in by_pauses(draft)]
+        return [await self._write(session, part) for part in parts_of(draft)]
 
     async def record(self, session: AsyncSession, draft: Draft) -> Written:
         """The draft as one episode, whatever pauses it has. Raises EpisodeInvalidError."""
