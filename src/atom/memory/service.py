@@ -1,6 +1,6 @@
 """Writing episodes, reading them whole, and what people say about them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -102,6 +102,10 @@ class MemoryService:
             for segment in found:
                 set_committed_value(segment, "text", texts[segment.position])  # shown, never written
         return found
+
+    async def of_conversation(self, session: AsyncSession, ids: Collection[UUID], conversation_id: UUID) -> set[UUID]:
+        """Those of the episodes that are of this conversation."""
+        return await store.of_conversation(session, ids, conversation_id)
 
     async def rate(
         self, session: AsyncSession, by: Principal, id_: UUID, feedback: float, note: str | None

@@ -1,6 +1,6 @@
 """SQL of episodes and segments."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -99,6 +99,11 @@ async def segments(session: AsyncSession, episode_id: UUID, *, after: int, limit
 
 async def put(session: AsyncSession, id_: UUID, values: dict[str, Any]) -> None:
     await session.execute(update(Episode).where(Episode.id == id_).values(**values))
+
+
+async def of_conversation(session: AsyncSession, ids: Collection[UUID], conversation_id: UUID) -> set[UUID]:
+    query = select(Episode.id).where(Episode.id.in_(ids), Episode.conversation_id == conversation_id)
+    return set((await session.scalars(query)).all())
 
 
 async def touch(session: AsyncSession, ids: Sequence[UUID]) -> None:
