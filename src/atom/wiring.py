@@ -158,13 +158,8 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     )
     guard = Guard(identity, base.sessions, names)
     search = workspace_search(settings.home)
-    egress, search_text = tool_egress(settings.tools), search_text_tool(search)
     desk = MemoryDesk(base.sessions, base.clock)
-    tools = ToolRegistry(
-        builtin_tools(
-            settings.tools, clock=base.clock, egress=egress, search_text=search_text, memory=memory_tools(desk)
-        )
-    )
+    tools = _tools(settings, base, search, desk)
     agents = AgentService(base.outbox, frozenset(tools.names), llm.choose, ChangeBook(base.outbox))
     actions = [tools.get(name).action for name in tools.names]
     under = Under(agents, layer.ledger, layer.vault, (taint_speaker(agents),))
@@ -205,6 +200,13 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         sequencer=Sequencer(base.sessions, base.outbox.written, base.stamped),
         listener=Listener(libpq(direct), {CHANNEL: lambda _: base.stamped.set(), **work.heard}),
         sweep=_sweep(settings, base, work, (approvals.expire_due, layer.budgets.expire, *chores)),
+    )
+
+
+def _tools(settings: Settings, base: Foundation, search: WorkspaceSearch, desk: MemoryDesk) -> ToolRegistry:
+    egress, found, memory = tool_egress(settings.tools), search_text_tool(search), memory_tools(desk)
+    return ToolRegistry(
+        builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=found, memory=memory)
     )
 
 

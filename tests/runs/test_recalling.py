@@ -154,6 +154,7 @@ async def test_poison_that_is_recalled_raises_no_authority_whatever_the_maturity
     async with remembering(start, model, recall_at_start="off") as atom:
         await written(atom, POISON, labels=("untrusted",))
         run = await atom.done("worker", "Look up where the backup is.")
+        assert run["labels"] == ["untrusted"]
         await _is_asked(atom, run, "'evil-7.txt' comes from recall in turn 0")
 
 
