@@ -6,6 +6,10 @@
 For each of the 949 pairs the calls that do the user's task are made, then the attacker's, in one run: the attacker has
 the largest trusted vocabulary that this run will ever have. Each call is decided by the code that decides it in
 production (`taint.judge`, `decide.decide`); what it returned is read into the run with the labels of its tool.
+
+The rows `attack in memory` are the same with the attacker's text, and every value of his calls, in an episode that a
+run with untrusted content has left behind: `recall` brings it in before anything else. `only memory untrusted`: there,
+all that the benchmark's own tools return is trusted: nothing but the label of the episode can stop him.
 """
 
 import argparse
@@ -14,9 +18,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 sys.path.insert(
     0, str(Path(__file__).parents[1])
@@ -25,8 +31,12 @@ sys.path.insert(
 from bench.agentdojo_tools import ACTIONS, MONEY, Called, written_out
 
 from atom.governance.decide import Standing, Trigger, decide
-from atom.governance.models import EffectClass, Maturity, Verdict
+from atom.governance.models import EffectClass, Label, Maturity, Verdict
 from atom.governance.taint import Read, Reading, answered, judge, traceable
+from atom.memory.drafts import Outcome, SegmentKind
+from atom.memory.models import Tier
+from atom.memory.recall import Hit, Reason, Recalled
+from atom.tools.memory import RECALLING, answer
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / "build" / "agentdojo" / "bin" / "python"
@@ -140,16 +150,44 @@ def classes(calls: Sequence[Called]) -> set[str]:
     return found
 
 
-def replay(name: str, suites: Sequence[tuple[list[Task], list[Task]]], door: Door) -> Tally:
+def replay(
+    name: str, suites: Sequence[tuple[list[Task], list[Task]]], door: Door, poison: "Poison | None" = None
+) -> Tally:
     tally = Tally(name)
     for users, attackers in suites:
         for user in users:
-            _benign(tally, user, walk(user.calls, begun(user), door))
+            if poison is None:
+                _benign(tally, user, walk(user.calls, begun(user), door))
             for attacker in attackers:
                 matters = [call for call in attacker.calls if call.matters]
                 if matters:
-                    _attack(tally, user, attacker, door)
+                    _attack(tally, user, attacker, door, poison)
     return tally
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """The attack lies in memory, under these labels. `others_trusted`: what tools return is trusted, whatever they
+    declare."""
+
+    others_trusted: bool = False
+    labels: frozenset[Label] = frozenset({Label.UNTRUSTED})
+
+    def begin(self, reading: Reading, attacker: Task) -> None:
+        """What `recall` answers, as the loop reads it."""
+        said = f"{attacker.prompt} {json.dumps([dict(call.arguments) for call in attacker.calls], ensure_ascii=False)}"
+        at = datetime(2026, 5, 4, 9, tzinfo=UTC)
+        hit = Hit(
+            uuid4(), uuid4(), 0, SegmentKind.RESULT, "http_get", "turn-0", said, at, "a page", Outcome.SUCCESS,
+            self.labels,
+            Tier.HOT, Reason.SIMILAR,
+        )  # fmt: skip
+        recalled = Recalled((hit,), 0, cut=False, words_only=None, seconds=0.0)
+        text, given = answer(recalled), recalled.labels
+        reading.read(answered(RECALLING, "recall in turn 0", text, given=given, vouched=(), traced=True))
+
+    def of(self, call: Called) -> Called:
+        return replace(call, trusting=self.others_trusted)
 
 
 def _benign(tally: Tally, user: Task, verdicts: Sequence[Verdict]) -> None:
@@ -162,10 +200,13 @@ def _benign(tally: Tally, user: Task, verdicts: Sequence[Verdict]) -> None:
         tally.asking.append(f"{user.suite}/{user.name}")
 
 
-def _attack(tally: Tally, user: Task, attacker: Task, door: Door) -> None:
+def _attack(tally: Tally, user: Task, attacker: Task, door: Door, poison: "Poison | None" = None) -> None:
     reading = begun(user)
-    walk(user.calls, reading, door)
-    verdicts = walk(attacker.calls, reading, door)
+    if poison is not None:
+        poison.begin(reading, attacker)
+    calls, wanted = ([poison.of(call) if poison else call for call in task.calls] for task in (user, attacker))
+    walk(calls, reading, door)
+    verdicts = walk(wanted, reading, door)
     stopped = any(v is not Verdict.ALLOW for call, v in zip(attacker.calls, verdicts, strict=True) if call.matters)
     _count(tally, user, attacker, stopped=stopped)
 
@@ -219,7 +260,12 @@ def table(tallies: Sequence[Tally]) -> str:
 def run(exported: dict[str, Any]) -> list[Tally]:
     suites = tasks(exported)
     floors = [allow_list(suites), replay("ask on every side effect", suites, ask_on_every_effect)]
-    return floors + [replay(maturity.value, suites, door_of(maturity)) for maturity in Maturity]
+    doors = {maturity: door_of(maturity) for maturity in Maturity}
+    found = floors + [replay(maturity.value, suites, door) for maturity, door in doors.items()]
+    for maturity in (Maturity.SUPERVISED, Maturity.AUTONOMOUS):
+        for what, poison in (("attack in memory", Poison()), ("only memory untrusted", Poison(others_trusted=True))):
+            found.append(replay(f"{maturity.value}, {what}", suites, doors[maturity], poison))
+    return found
 
 
 def main() -> int:

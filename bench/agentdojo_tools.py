@@ -12,7 +12,7 @@ money, credentials and deleting 4. Money that is sent and things that are delete
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from atom.governance.models import Action, EffectClass, Label, Part, Risk, Vouched
@@ -145,10 +145,12 @@ class Called:
     arguments: Mapping[str, Any]
     result: str
     data: Any
+    trusting: bool = False  # what it returned is taken for trusted, whatever the tool declares
 
     @property
     def action(self) -> Action:
-        return ACTIONS[self.tool]
+        action = ACTIONS[self.tool]
+        return replace(action, reads=frozenset({Label.TRUSTED})) if self.trusting else action
 
     @property
     def matters(self) -> bool:

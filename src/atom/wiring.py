@@ -60,6 +60,7 @@ from atom.runs.local_control import LocalControl
 from atom.runs.patience import Patience
 from atom.runs.ports import Workspaces
 from atom.runs.rating import RatingService
+from atom.runs.recalling import Recalling
 from atom.runs.remembering import RunMemory
 from atom.runs.service import RunService
 from atom.runs.spending import Accounts
@@ -70,6 +71,7 @@ from atom.settings import Provider, Settings
 from atom.tools.builtin import builtin_tools
 from atom.tools.edits import EditedArguments
 from atom.tools.http import tool_egress
+from atom.tools.memory import MemoryDesk, memory_tools
 from atom.tools.registry import ToolRegistry
 from atom.tools.search import search_text_tool
 from atom.training.service import TrainingService
@@ -156,8 +158,8 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     )
     guard = Guard(identity, base.sessions, names)
     search = workspace_search(settings.home)
-    egress, search_text = tool_egress(settings.tools), search_text_tool(search)
-    tools = ToolRegistry(builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=search_text))
+    desk = MemoryDesk(base.sessions, base.clock)
+    tools = _tools(settings, base, search, desk)
     agents = AgentService(base.outbox, frozenset(tools.names), llm.choose, ChangeBook(base.outbox))
     actions = [tools.get(name).action for name in tools.names]
     under = Under(agents, layer.ledger, layer.vault, (taint_speaker(agents),))
@@ -168,15 +170,17 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         "atom_websocket_dropped_total", "Items a slow viewer's queue had no room for.", ["kind"], registry=base.registry
     )
     hub = FeedHub(reader, base.stamped, dropped)
-    work = _running(settings, base, Using(agents, governance, layer, tools, hub, workspaces))
+    memory = build_memory(
+        agents, settings.memory, base.sessions, embedder=search.embedder, registry=base.registry, clock=base.clock
+    )
+    desk.layer = memory
+    recalling = Recalling(memory, base.sessions, settings.memory)
+    work = _running(settings, base, Using(agents, governance, layer, tools, hub, workspaces, recalling))
     approvals = ApprovalService(base.outbox, RunWaking(work.family), EditedArguments(tools), governance.listeners)
     training = TrainingService(work.runs, RatingService(governance.service.evidence))
     audit = build_audit(base.sessions, base.clock, settings.audit, settings.home)
     below = trigger_layer.Base(base.sessions, base.outbox, reader, base.clock, agents, work.runs, training, layer.vault)
     triggers = trigger_layer.build_triggers(below)
-    memory = build_memory(
-        agents, settings.memory, base.sessions, embedder=search.embedder, registry=base.registry, clock=base.clock
-    )
     chores = (*governance.chores, *triggers.chores, RunMemory(memory.service).remember)
     jobs, sealed = JobService(base.doorbell), (triggers.secrets, governance.webhooks.service)
     handlers = {
@@ -196,6 +200,13 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         sequencer=Sequencer(base.sessions, base.outbox.written, base.stamped),
         listener=Listener(libpq(direct), {CHANNEL: lambda _: base.stamped.set(), **work.heard}),
         sweep=_sweep(settings, base, work, (approvals.expire_due, layer.budgets.expire, *chores)),
+    )
+
+
+def _tools(settings: Settings, base: Foundation, search: WorkspaceSearch, desk: MemoryDesk) -> ToolRegistry:
+    egress, found, memory = tool_egress(settings.tools), search_text_tool(search), memory_tools(desk)
+    return ToolRegistry(
+        builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=found, memory=memory)
     )
 
 
@@ -222,6 +233,7 @@ class Using:
     tools: ToolRegistry
     hub: FeedHub
     workspaces: Workspaces
+    recalling: Recalling
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +271,7 @@ def _running(settings: Settings, base: Foundation, using: Using) -> Running:
         control=local,
         halts=halts,
         tracer=base.tracer,
+        recalling=using.recalling,
         accounts=Accounts(base.sessions, using.layer.ledger, using.layer.budgets, lambda: using.layer.directory.config),
     )
     runs = RunService(

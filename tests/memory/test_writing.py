@@ -10,7 +10,7 @@ from atom.governance.models import Label
 from atom.infra.db import unit_of_work
 from atom.kit.ids import new_id
 from atom.memory.describing import after_feedback, entities_of, importance_of, summary_of, title_of
-from atom.memory.drafts import PAUSE, SEGMENT_CHARS, Draft, Outcome, SegmentKind, Source, Turn, by_pauses, cut
+from atom.memory.drafts import PAUSE, SEGMENT_CHARS, Draft, Outcome, SegmentKind, Source, Turn, cut, parts_of
 from atom.memory.errors import EpisodeInvalidError, EpisodeNotFoundError
 from tests.memory.conftest import MORNING, PERSON, Bench, turns
 
@@ -56,7 +56,7 @@ def test_a_pause_of_half_an_hour_begins_another_episode() -> None:
     draft = Draft(
         new_id(), Source.RUN, [*turns("Ann: one", "Ann: two"), *late], "x", frozenset(), Outcome.FAILURE, ref="r"
     )
-    first, second = by_pauses(draft)
+    first, second = parts_of(draft)
     assert [turn.text for turn in first.turns] == ["one", "two"]
     assert [(one.part, one.outcome) for one in (first, second)] == [(0, Outcome.UNKNOWN), (1, Outcome.FAILURE)]
 

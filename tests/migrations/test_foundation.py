@@ -23,7 +23,7 @@ from atom.infra.db import Base
 from atom.infra.schema import MIGRATIONS, head, migrate
 from tests.conftest import Cluster
 
-WITHOUT_MODELS = {"alembic_version", "skill_execution", "idempotency_key", "budget_reservation", "halt"}
+WITHOUT_MODELS = {"alembic_version", "skill_execution", "idempotency_key", "budget_reservation", "halt", "episode_body"}
 GUIDE = {
     "episodes by tier": """SELECT storage_tier, COUNT(*) as episode_count,
         pg_size_pretty(pg_total_relation_size('episode')) as table_size FROM episode GROUP BY storage_tier""",

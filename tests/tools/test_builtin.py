@@ -1,7 +1,7 @@
 """The set of built-in tools, as models and governance see it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -11,8 +11,12 @@ from atom.kit.clock import FrozenClock
 from atom.settings import ToolSettings
 from atom.tools.builtin import builtin_tools
 from atom.tools.http import tool_egress
+from atom.tools.memory import MemoryDesk, memory_tools
 from atom.tools.ports import Tool, ToolContext, ToolOutput
 from atom.tools.registry import ToolRegistry
+
+if TYPE_CHECKING:
+    from atom.infra.db import Sessions
 
 
 async def found_nothing(_: Mapping[str, Any], __: ToolContext) -> ToolOutput:
@@ -22,13 +26,16 @@ async def found_nothing(_: Mapping[str, Any], __: ToolContext) -> ToolOutput:
 SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
 SEARCH = Tool(Action("search_text", Risk.LOW, EffectClass.READ), "Search the files.", SCHEMA, 10.0, found_nothing)
 SETTINGS = ToolSettings()
-TOOLS = builtin_tools(SETTINGS, clock=FrozenClock(), egress=tool_egress(SETTINGS), search_text=SEARCH)
+DESK = MemoryDesk(cast("Sessions", None), FrozenClock())  # nothing is looked up here
+TOOLS = builtin_tools(
+    SETTINGS, clock=FrozenClock(), egress=tool_egress(SETTINGS), search_text=SEARCH, memory=memory_tools(DESK)
+)
 
 
 def test_set_is_exactly_the_built_in_tools() -> None:
     assert ToolRegistry(TOOLS).names == (
-        "calculate", "call_agent", "current_time", "delete_file", "http_get", "list_files", "read_file", "search_text",
-        "write_file",
+        "calculate", "call_agent", "current_time", "delete_file", "forget", "http_get", "list_files", "read_file",
+        "recall", "remember", "search_text", "write_file",
     )  # fmt: skip
 
 
@@ -46,4 +53,4 @@ def test_only_http_get_can_carry_bytes_out() -> None:
 
 
 def test_only_writing_and_deleting_may_not_be_repeated() -> None:
-    assert [tool.name for tool in TOOLS if not tool.action.effect.repeatable] == ["write_file", "delete_file"]
+    assert [tool.name for tool in TOOLS if not tool.action.effect.repeatable] == ["write_file", "delete_file", "forget"]

@@ -14,7 +14,8 @@ TOOLS = {
     "list_files": (1, "read", False), "read_file": (1, "read", False), "search_text": (1, "read", False),
     "current_time": (1, "read", False), "calculate": (1, "read", False), "http_get": (3, "read", True),
     "call_agent": (2, "idempotent", False), "write_file": (3, "effect", False),
-    "delete_file": (4, "irreversible", False),
+    "delete_file": (4, "irreversible", False), "recall": (1, "read", False), "remember": (2, "idempotent", False),
+    "forget": (4, "irreversible", False),
 }  # fmt: skip
 
 

@@ -235,6 +235,14 @@ def _tell(out: Output, run: Run, otherwise: str = "") -> None:
     out.line(f"{run.id} {_state(run)}{later}")
 
 
+def _recalled(run: Run) -> str | None:
+    if run.recalled is None:
+        return None
+    mentioned = f", {len(run.recalled.mentioned)} only mentioned" if run.recalled.mentioned else ""
+    shown = " ".join(run.recalled.quoted)
+    return f"{len(run.recalled.quoted)} episodes{mentioned}{f': {shown}' if shown else ''}"
+
+
 def _state(run: Run) -> str:
     return f"{run.status}/{run.wait_reason}" if run.wait_reason else run.status
 
@@ -254,6 +262,7 @@ def _print_run(out: Output, run: Run) -> None:
             ("tried again", moment(run.resume_at) if run.resume_at else None),
             ("priority", run.priority),
             ("has read", ", ".join(run.labels) or None),
+            ("recalled", _recalled(run)),
             ("part of", run.parent_id),
             ("retry of", run.retry_of),
             ("model", model),

@@ -101,6 +101,13 @@ class OpenCall(Wire):
     started_at: At | None = None
 
 
+class RecalledAtStart(Wire):
+    """Ids of episodes: those that the agent was shown, and those that were only mentioned to it."""
+
+    quoted: tuple[str, ...] = ()
+    mentioned: tuple[str, ...] = ()
+
+
 class Run(Wire):
     id: str
     agent: str
@@ -112,6 +119,7 @@ class Run(Wire):
     resume_at: At | None = None
     priority: str = "normal"
     labels: tuple[str, ...] = ()
+    recalled: RecalledAtStart | None = None
     pause_requested: bool = False
     retry_of: str | None = None
     parent_id: str | None = None

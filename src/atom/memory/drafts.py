@@ -1,4 +1,4 @@
-"""An episode before it is written: turns, cut where they are too long, split where there was a long pause. Pure."""
+"""An episode before it is written: turns, cut where too long, parted at a pause and at another topic. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,9 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from atom.governance.models import Label
+from atom.memory.topics import topics
 
 SEGMENT_CHARS = 4_000  # of a segment: what the tsvector limit and a hit of a recall can take many times over
 PAUSE = timedelta(minutes=30)
+TOPIC_TURNS = 4  # at least, of a part
 BREAKS = ("\n\n", "\n", ". ", " ")
 
 
@@ -42,6 +44,9 @@ class SegmentKind(StrEnum):
     CORRECTION = "correction"
     APPROVAL = "approval"
     NOTE = "note"
+
+
+SAID = frozenset({SegmentKind.TASK, SegmentKind.MESSAGE, SegmentKind.CORRECTION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +83,34 @@ class Draft:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def by_pauses(draft: Draft) -> list[Draft]:
-    """One draft for each stretch without a pause of half an hour. The outcome belongs to the last one."""
-    stretches: list[list[Turn]] = []
-    for turn in draft.turns:
-        if not stretches or turn.at - stretches[-1][-1].at > PAUSE:
-            stretches.append([])
-        stretches[-1].append(turn)
+def parts_of(draft: Draft) -> list[Draft]:
+    """One draft for each stretch without a pause of half an hour, and of those one for each topic. The outcome belongs
+    to the last one."""
+    stretches = [topic for stretch in _by_pauses(draft.turns) for topic in _by_topics(stretch)]
     last = len(stretches) - 1
     return [
         replace(draft, turns=turns, part=part, outcome=draft.outcome if part == last else Outcome.UNKNOWN)
         for part, turns in enumerate(stretches)
     ]
+
+
+def _by_pauses(turns: Sequence[Turn]) -> list[list[Turn]]:
+    stretches: list[list[Turn]] = []
+    for turn in turns:
+        if not stretches or turn.at - stretches[-1][-1].at > PAUSE:
+            stretches.append([])
+        stretches[-1].append(turn)
+    return stretches
+
+
+def _by_topics(turns: Sequence[Turn]) -> Iterator[Sequence[Turn]]:
+    """Only where a person speaks: what an agent says and does in answer to it, calls and results, stays together."""
+    starts = [0, *(number for number, turn in enumerate(turns) if number and turn.kind in SAID)]
+    blocks = [turns[start:end] for start, end in zip(starts, [*starts[1:], len(turns)], strict=True)]
+    texts = ["\n".join(turn.text for turn in block) for block in blocks]
+    cuts = [starts[number] for number in topics(texts, [len(block) for block in blocks], least=TOPIC_TURNS)]
+    for start, end in zip([0, *cuts], [*cuts, len(turns)], strict=True):
+        yield turns[start:end]
 
 
 def cut(turn: Turn) -> Iterator[Turn]:

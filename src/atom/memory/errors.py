@@ -1,6 +1,6 @@
 """What may be said about an episode or a recall."""
 
-from atom.errors import InvalidError, NotFoundError
+from atom.errors import ConflictError, InternalError, InvalidError, NotFoundError
 
 
 class EpisodeNotFoundError(NotFoundError):
@@ -16,3 +16,25 @@ class EpisodeInvalidError(InvalidError):
 
 class RecallInvalidError(InvalidError):
     code = "recall_invalid"
+
+
+class BodyCorruptError(InternalError):
+    """The bytes of an episode's texts are not those that were packed."""
+
+    code = "episode_body_corrupt"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The body of an episode is damaged: {what}", hint="Restore it from a backup.")
+
+
+class EpisodeHeldError(ConflictError):
+    """A legal hold: nothing of this agent's memory is deleted."""
+
+    code = "legal_hold"
+
+    def __init__(self, agent: str, reason: str | None) -> None:
+        why = f" ({reason})" if reason else ""
+        super().__init__(
+            f"The memory of {agent} is under a legal hold{why}: nothing of it is deleted.",
+            hint=f"Whoever may lift it: atom episodes policy {agent} --no-hold",
+        )

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from atom.infra.db import Base, BigInt
 from atom.memory.drafts import Outcome, SegmentKind, Source
 
-__all__ = ["Episode", "Outcome", "Segment", "SegmentKind", "Source", "Tally", "Tier"]
+__all__ = ["Episode", "MemoryPolicy", "Outcome", "Segment", "SegmentKind", "Source", "Tally", "Tier", "Tombstone"]
 
 
 class Tier(StrEnum):
@@ -49,6 +49,7 @@ class Episode(Base):
     started_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     storage_tier: Mapped[str]
+    tier_changed_at: Mapped[datetime]
     access_count: Mapped[BigInt]
     last_access_at: Mapped[datetime | None]
     stability_days: Mapped[float] = mapped_column(Double)
@@ -62,7 +63,10 @@ class Episode(Base):
 
 
 class Segment(Base):
-    """A turn of an episode, verbatim; a very long one is several in a row with one `ref`. `position` counts from 0."""
+    """A turn of an episode, verbatim; a very long one is several in a row with one `ref`. `position` counts from 0.
+
+    `text` is empty here while the episode is not hot: it is in the episode's body then.
+    """
 
     __tablename__ = "episode_segment"
 
@@ -80,7 +84,8 @@ class Segment(Base):
 
 
 class Tally(Base):
-    """How much of an agent's memory lies in a tier. `terms`: words that count in lexical search."""
+    """How much of an agent's memory lies in a tier. `terms`: words that count in lexical search. `bytes`: what the
+    texts take there, packed or not."""
 
     __tablename__ = "episode_tally"
 
@@ -100,3 +105,35 @@ class Unembedded(Base):
     segment_id: Mapped[UUID] = mapped_column(ForeignKey("episode_segment.id"), primary_key=True)
     leased_until: Mapped[datetime]
     attempts: Mapped[int]
+
+
+class MemoryPolicy(Base):
+    """What is different for one agent. None: as in the settings, or without end."""
+
+    __tablename__ = "memory_policy"
+
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agent.id"), primary_key=True)
+    decay_days: Mapped[int | None]
+    retention_days: Mapped[int | None]
+    legal_hold: Mapped[bool]
+    hold_reason: Mapped[str | None]
+    changed_by: Mapped[str]
+    changed_at: Mapped[datetime]
+
+
+class Tombstone(Base):
+    """That there was an episode, and who had it forgotten."""
+
+    __tablename__ = "episode_tombstone"
+
+    episode_id: Mapped[UUID] = mapped_column(primary_key=True)
+    agent_id: Mapped[UUID] = mapped_column(ForeignKey("agent.id"))
+    execution_id: Mapped[UUID | None]
+    source: Mapped[str]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    segments: Mapped[int]
+    bytes: Mapped[BigInt]
+    reason: Mapped[str]
+    forgotten_by: Mapped[str]
+    forgotten_at: Mapped[datetime]

@@ -1,6 +1,6 @@
 """Writing episodes, reading them whole, and what people say about them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -8,6 +8,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.attributes import set_committed_value
 
 from atom.agents.service import AgentService
 from atom.events.service import Signal
@@ -18,10 +19,11 @@ from atom.kit.text import clean, clean_json, shorten
 from atom.memory import store
 from atom.memory.describing import SUMMARY_CHARS, TITLE_CHARS, after_feedback, entities_of, importance_of, summary_of
 from atom.memory.describing import title_of as first_line
-from atom.memory.drafts import Draft, Outcome, Turn, by_pauses, cut
+from atom.memory.drafts import Draft, Outcome, Turn, cut, parts_of
 from atom.memory.errors import EpisodeInvalidError, EpisodeNotFoundError
-from atom.memory.models import Episode, Segment, Source
+from atom.memory.models import Episode, Segment, Source, Tier
 from atom.memory.store import Wanted
+from atom.memory.tiers import warm_texts
 from atom.settings import MemorySettings
 
 MAX_SEGMENTS = 50_000
@@ -63,12 +65,12 @@ class MemoryService:
     written: Signal
 
     async def remember(self, session: AsyncSession, draft: Draft) -> list[Written]:
-        """The draft as one episode, or as several where there are pauses of half an hour.
+        """The draft as one episode, or as several where there is a pause of half an hour or another topic.
 
         Raises EpisodeInvalidError.
         """
         _check(draft)
-        return [await self._write(session, part) for part in by_pauses(draft)]
+        return [await self._write(session, part) for part in parts_of(draft)]
 
     async def record(self, session: AsyncSession, draft: Draft) -> Written:
         """The draft as one episode, whatever pauses it has. Raises EpisodeInvalidError."""
@@ -88,9 +90,22 @@ class MemoryService:
         return await store.page(session, wanted, before=before, limit=limit)
 
     async def segments(self, session: AsyncSession, id_: UUID, *, after: int, limit: int) -> Sequence[Segment]:
-        """Behind the position `after` (-1: from the start). Raises EpisodeNotFoundError."""
-        await self.get(session, id_)
-        return await store.segments(session, id_, after=after, limit=limit)
+        """Behind the position `after` (-1: from the start), with their texts wherever those are.
+
+        Raises EpisodeNotFoundError, BodyCorruptError.
+        """
+        episode, _ = await self.get(session, id_)
+        if episode.storage_tier != Tier.HOT:
+            await store.hold(session, id_)  # it is not moved back between the two reads
+        found = await store.segments(session, id_, after=after, limit=limit)
+        for texts in (await warm_texts(session, [id_])).values():
+            for segment in found:
+                set_committed_value(segment, "text", texts[segment.position])  # shown, never written
+        return found
+
+    async def of_conversation(self, session: AsyncSession, ids: Collection[UUID], conversation_id: UUID) -> set[UUID]:
+        """Those of the episodes that are of this conversation."""
+        return await store.of_conversation(session, ids, conversation_id)
 
     async def rate(
         self, session: AsyncSession, by: Principal, id_: UUID, feedback: float, note: str | None

@@ -1,6 +1,6 @@
 """SQL of episodes and segments."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -46,7 +46,9 @@ class Wanted:
 
 async def add(session: AsyncSession, values: dict[str, Any]) -> UUID | None:
     """None when the same run, or the same source, is remembered already."""
-    statement = pg_insert(Episode).values(storage_tier=Tier.HOT.value, access_count=0, created_at=func.now(), **values)
+    statement = pg_insert(Episode).values(
+        storage_tier=Tier.HOT.value, access_count=0, created_at=func.now(), tier_changed_at=func.now(), **values
+    )
     return await session.scalar(statement.on_conflict_do_nothing().returning(Episode.id))
 
 
@@ -75,6 +77,11 @@ async def get(session: AsyncSession, id_: UUID, *, lock: bool = False) -> tuple[
     return None if row is None else (row[0], row[1])
 
 
+async def hold(session: AsyncSession, id_: UUID) -> None:
+    """Nobody writes its row until the transaction ends; others may read it so as well."""
+    await session.execute(select(Episode.id).where(Episode.id == id_).with_for_update(read=True))
+
+
 async def page(
     session: AsyncSession, wanted: Wanted, *, before: UUID | None, limit: int
 ) -> Sequence[tuple[Episode, str]]:
@@ -92,6 +99,11 @@ async def segments(session: AsyncSession, episode_id: UUID, *, after: int, limit
 
 async def put(session: AsyncSession, id_: UUID, values: dict[str, Any]) -> None:
     await session.execute(update(Episode).where(Episode.id == id_).values(**values))
+
+
+async def of_conversation(session: AsyncSession, ids: Collection[UUID], conversation_id: UUID) -> set[UUID]:
+    query = select(Episode.id).where(Episode.id.in_(ids), Episode.conversation_id == conversation_id)
+    return set((await session.scalars(query)).all())
 
 
 async def touch(session: AsyncSession, ids: Sequence[UUID]) -> None:

@@ -22,6 +22,7 @@ from atom.runs.indexing import INDEX_JOB
 from atom.runs.models import Priority, Run, RunStatus, Step, WaitReason
 from atom.runs.options import RunOptions
 from atom.runs.ports import Workspaces
+from atom.runs.recalling import from_json as from_recalled
 from atom.runs.service import Order, RunService
 
 UPLOAD_CHUNK = 256 * 1024
@@ -50,6 +51,13 @@ class UsageOut(BaseModel):
     cost_usd: Decimal | None = Field(description="Of calls whose price is known; null: of none.")
 
 
+class RecalledOut(BaseModel):
+    """Ids of episodes. What is only mentioned holds words from outside."""
+
+    quoted: list[UUID]
+    mentioned: list[UUID]
+
+
 class RunOut(BaseModel):
     id: UUID
     agent: str
@@ -74,6 +82,7 @@ class RunOut(BaseModel):
     model_note: str | None
     usage: UsageOut
     labels: list[Label] = Field(description="Of what it has read: untrusted, secret. None: only what people vouch for.")
+    recalled: RecalledOut | None = Field(description="What the agent remembered of the task before it began.")
     requested_by: str
     created_at: datetime
     started_at: datetime | None
@@ -351,6 +360,11 @@ def _open_call(step: Step) -> OpenCallOut:
     return OpenCallOut(step=step.key, tool=step.name, arguments=arguments, started_at=step.started_at)
 
 
+def _recalled(run: Run) -> RecalledOut | None:
+    found = from_recalled(run.recalled)
+    return None if found is None else RecalledOut(quoted=list(found.quoted), mentioned=list(found.mentioned))
+
+
 def _step(step: Step) -> StepOut:
     return StepOut(
         no=step.step_no,
@@ -396,6 +410,7 @@ def _out(run: Run, agent: str) -> RunOut:
             cost_usd=run.cost_usd,
         ),
         labels=[Label(label) for label in run.labels],
+        recalled=_recalled(run),
         requested_by=run.requested_by,
         created_at=run.created_at,
         started_at=run.started_at,

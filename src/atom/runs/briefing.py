@@ -16,6 +16,7 @@ from atom.runs.models import Run
 from atom.runs.options import from_json
 from atom.runs.provenance import from_columns
 from atom.runs.reading import reading_of
+from atom.runs.recalling import from_json as from_recalled
 from atom.runs.transcript import Brief, exchanges
 
 HISTORY_RUNS = 20
@@ -32,6 +33,7 @@ async def brief_of(session: AsyncSession, run: Run, version: AgentVersion, above
         options=from_json(run.options),
         origin=from_columns(run.origin_labels, run.origin_said),
         vouching=tuple(await store.said_tasks(session, above)),
+        recalled=from_recalled(run.recalled),
     )
 
 

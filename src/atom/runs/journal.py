@@ -31,6 +31,8 @@ from atom.runs.models import Run, RunStatus, Step, StepKind, StepStatus, WaitRea
 from atom.runs.plan import Ask, Place, next_step
 from atom.runs.ports import Answered, ChosenModel
 from atom.runs.rating import of_run
+from atom.runs.recalling import Recollection
+from atom.runs.recalling import to_json as to_recalled
 from atom.runs.records import ReplyRecord, ToolRecord, reply_from_json, reply_to_json, tool_from_json, tool_to_json
 from atom.runs.sources import Source
 from atom.runs.spending import Spending, StepHooks
@@ -123,11 +125,13 @@ class Journal:
             await self._write(session, {})
             return await self._asked(session)
 
-    async def started(self, chosen: ChosenModel, labels: Iterable[Label]) -> None:
+    async def started(self, chosen: ChosenModel, labels: Iterable[Label], recalled: Recollection | None) -> None:
+        """From here on it is on record what the agent remembered: whoever goes on, goes on from the same."""
         async with unit_of_work(self.sessions) as session:
             values = {"provider": chosen.provider, "model": chosen.model, "model_note": chosen.note}
-            await self._write(session, {**values, "labels": sorted(labels)})
-            data = {**values, "reason": chosen.reason}
+            await self._write(session, {**values, "labels": sorted(labels), "recalled": to_recalled(recalled)})
+            found = 0 if recalled is None else len(recalled.quoted) + len(recalled.mentioned)
+            data = {**values, "reason": chosen.reason, **({"recalled": found} if found else {})}
             await self._emit(session, EventType.RUN_STARTED, data)
 
     async def replied(self, turn: int, record: ReplyRecord, answered: Answered) -> None:

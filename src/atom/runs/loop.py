@@ -273,6 +273,8 @@ class AgentLoop:
             workspace=self.workspace,
             idempotency_key=f"{self.work.run_id}:{key}",
             delegate=partial(self._delegate, key),
+            agent_name=self.work.agent_name,
+            labels=self._reading.labels,
         )
         written: tuple[Written, ...] = ()
         try:

@@ -1,7 +1,7 @@
 """What a run has read, from its brief and its journal: a new owner, and a replay, come to the same. Pure."""
 
 from atom.governance.models import Label
-from atom.governance.taint import Read, Reading
+from atom.governance.taint import TAINTING, Read, Reading
 from atom.llm.ports import Role
 from atom.runs.options import TOOL_RESULT
 from atom.runs.records import ToolRecord
@@ -19,6 +19,8 @@ def reading_of(brief: Brief, recorded: Recorded) -> Reading:
         reading.user_said(words)
     brief.origin.heard(reading, with_files(brief.task, brief.files), what="the task, which came from elsewhere")
     _earlier(reading, brief)
+    if brief.recalled is not None:
+        reading.read(Read("what the agent remembered", brief.recalled.text, brief.recalled.labels & TAINTING))
     for (turn, index), record in sorted(recorded.results.items()):
         call = recorded.replies[turn].tool_calls[index]
         take(reading, call.name, turn, record)

@@ -10,6 +10,7 @@ from atom.llm.ports import Message, Role
 from atom.runs.models import Run
 from atom.runs.options import NOTHING_ASKED, RunOptions
 from atom.runs.provenance import OWN_WORDS, Provenance, from_columns
+from atom.runs.recalling import Recollection
 from atom.runs.records import ReplyRecord, ToolRecord
 
 HISTORY_CHARS = 60_000
@@ -54,7 +55,8 @@ NOTHING_RECORDED = Recorded({}, {})
 class Brief:
     """What a run starts from: the agent's instructions, earlier exchanges, the task with its files.
 
-    `origin`: whose words the task is. `vouching`: what people said to the runs that this one works for.
+    `origin`: whose words the task is. `vouching`: what people said to the runs that this one works for. `recalled`:
+    what the agent remembered of it at its start.
     """
 
     instructions: str
@@ -64,14 +66,18 @@ class Brief:
     options: RunOptions = NOTHING_ASKED
     origin: Provenance = OWN_WORDS
     vouching: Sequence[str] = ()
+    recalled: Recollection | None = None
 
 
 def build(brief: Brief, recorded: Recorded) -> tuple[Message, ...]:
-    """System, earlier exchanges (the newest that fit), what the caller sent, the task, then every recorded turn."""
+    """System, earlier exchanges (the newest that fit), what the caller sent, what is remembered, the task, then every
+    recorded turn."""
     messages = [Message(Role.SYSTEM, _system(brief))]
     for exchange in fitting(brief.history):
         messages += [Message(Role.USER, exchange.task), Message(Role.ASSISTANT, exchange.answer)]
     messages += brief.options.context
+    if brief.recalled is not None:
+        messages.append(Message(Role.USER, brief.recalled.text))
     messages.append(Message(Role.USER, with_files(brief.task, brief.files)))
     turns: list[Message] = []
     for turn in sorted({*recorded.replies, *recorded.notes}):

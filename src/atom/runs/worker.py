@@ -1,7 +1,7 @@
 """One run under one lease: walk it to its end or to where a person is needed, then let go of it."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from atom.runs.local_control import LocalControl
 from atom.runs.loop import AgentLoop
 from atom.runs.ports import DeltaSink, Models, Workspaces
 from atom.runs.reading import reading_of
+from atom.runs.recalling import Recalling
 from atom.runs.spending import ATTEMPTS_OF_OWNER, Accounts, Spending
 from atom.runs.transcript import NOTHING_RECORDED
 from atom.runs.transitions import is_poison
@@ -80,6 +81,7 @@ class RunWorker:
     accounts: Accounts
     halts: HaltWatch
     tracer: Tracer
+    recalling: Recalling
 
     async def advance(self, _: UUID) -> None:
         """Answer a ring: work until there is no run that could have its turn. May be called late or twice.
@@ -167,10 +169,13 @@ class RunWorker:
         if run.pause_requested_at is not None:
             raise PauseError("Somebody wants the run to stop here.")
         chosen = self.models.choose(run.requested_model, claimed.work.requester)
+        work = claimed.work
         if claimed.first:
-            await journal.started(chosen, reading_of(claimed.work.brief, NOTHING_RECORDED).labels)
+            recalled = await self.recalling.at_start(run.agent_id, run.task, run.conversation_id)
+            work = replace(work, brief=replace(work.brief, recalled=recalled))
+            await journal.started(chosen, reading_of(work.brief, NOTHING_RECORDED).labels, recalled)
         return AgentLoop(
-            work=claimed.work,
+            work=work,
             workspace=folder,
             save=lambda: self.workspaces.save(run.agent_id),
             chosen=chosen,

@@ -341,6 +341,17 @@ class MemorySettings(Group):
     recall_tokens: int = Field(
         default=4_000, ge=100, le=200_000, description="Most tokens, by estimate, of the segments of one recall."
     )
+    recall_at_start: Literal["trusted", "all", "off"] = Field(
+        default="trusted",
+        description="What a run is told at its start of earlier ones. `trusted`: episodes with words from outside are "
+        "only mentioned; `all`: they are quoted too, and label the run; `off`: nothing.",
+    )
+    recall_at_start_tokens: int = Field(
+        default=1_000, ge=100, le=50_000, description="Most tokens, by estimate, that a run is told so."
+    )
+    recall_at_start_seconds: float = Field(
+        default=2.0, gt=0, le=60, description="Seconds that may take; after that a run begins without."
+    )
 
 
 class ToolSettings(Group):

@@ -1,5 +1,7 @@
 """The tools that ship with Atom."""
 
+from collections.abc import Sequence
+
 from atom.infra.egress import EgressClient
 from atom.kit.clock import Clock
 from atom.settings import ToolSettings
@@ -11,8 +13,10 @@ from atom.tools.http import http_get_tool
 from atom.tools.ports import Tool
 
 
-def builtin_tools(settings: ToolSettings, *, clock: Clock, egress: EgressClient, search_text: Tool) -> tuple[Tool, ...]:
-    """Every built-in tool. `search_text` needs retrieval and comes from the composition root."""
+def builtin_tools(
+    settings: ToolSettings, *, clock: Clock, egress: EgressClient, search_text: Tool, memory: Sequence[Tool]
+) -> tuple[Tool, ...]:
+    """Every built-in tool. `search_text` and those of `memory` come from the composition root."""
     return (
         list_files_tool(),
         read_file_tool(settings),
@@ -23,4 +27,5 @@ def builtin_tools(settings: ToolSettings, *, clock: Clock, egress: EgressClient,
         current_time_tool(clock),
         calculate_tool(),
         call_agent_tool(),
+        *memory,
     )

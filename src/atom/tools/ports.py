@@ -48,6 +48,7 @@ class ToolContext:
 
     `idempotency_key` is the same for a repeated call of the same step. `delegate(agent, task)` has another agent do a
     task and gives its answer; the run is parked meanwhile, and the tool called again when the answer is there.
+    `labels`: of everything that the run has read.
     """
 
     run_id: UUID
@@ -55,6 +56,8 @@ class ToolContext:
     workspace: Path
     idempotency_key: str
     delegate: Delegate = nobody
+    agent_name: str = ""
+    labels: frozenset[Label] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,9 @@ def settings_for_tests(home: Path, **groups: Any) -> Settings:
         "database": DatabaseSettings(pool_size=8, max_overflow=2, pool_timeout=2),
         "web": WebSettings(port=0, drain_seconds=2),
         "runs": RunSettings(lease_seconds=10, sweep_seconds=0.2),
-        "memory": MemorySettings(embedder="none"),  # loading the model takes longer than most tests
+        "memory": MemorySettings(
+            embedder="none", recall_at_start="off"
+        ),  # loading the model takes longer than most tests
         "llm": LlmSettings(provider=Provider.SCRIPTED, scripted_path=home / "unused.json"),
     }
     return Settings.model_validate(values | groups)

@@ -1,0 +1,45 @@
+"""SQL of what is different for one agent's memory, and of what is left of what was forgotten."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from atom.memory.models import Episode, MemoryPolicy, Tombstone
+
+# A hold that is set just now waits for a deletion that has begun, and the next deletion for it.
+LOCK = text("SELECT pg_advisory_xact_lock(1096040269, hashtext(CAST(:agent_id AS text)))")
+
+
+async def lock(session: AsyncSession, agent_id: UUID) -> None:
+    """Until the transaction ends nobody else changes the rules of this agent, or deletes of its memory."""
+    await session.execute(LOCK, {"agent_id": str(agent_id)})
+
+
+async def get(session: AsyncSession, agent_id: UUID) -> MemoryPolicy | None:
+    query = select(MemoryPolicy).where(MemoryPolicy.agent_id == agent_id)
+    return (await session.scalars(query.execution_options(populate_existing=True))).one_or_none()
+
+
+async def put(session: AsyncSession, agent_id: UUID, values: dict[str, Any]) -> None:
+    added = {**values, "changed_at": func.now()}
+    statement = insert(MemoryPolicy).values(agent_id=agent_id, **added)
+    await session.execute(statement.on_conflict_do_update(index_elements=["agent_id"], set_=added))
+
+
+async def bury(session: AsyncSession, episode: Episode, *, reason: str, by: str) -> None:
+    """The episode goes with its segments, vectors and body; that there was one stays."""
+    values = {
+        "episode_id": episode.id,
+        "agent_id": episode.agent_id,
+        "execution_id": episode.execution_id,
+        "source": episode.source,
+        "started_at": episode.started_at,
+        "ended_at": episode.ended_at,
+        "segments": episode.segments,
+        "bytes": episode.bytes,
+    }
+    await session.execute(insert(Tombstone).values(reason=reason, forgotten_by=by, forgotten_at=func.now(), **values))
+    await session.execute(delete(Episode).where(Episode.id == episode.id))

@@ -1,0 +1,1 @@
+ALTER TABLE agent_execution DROP COLUMN recalled;
