@@ -43,6 +43,7 @@ from atom.llm.directory import CHANNEL as MODELS_CHANNEL
 from atom.llm.keys.rotation import ROTATE_JOB, rotate_handler
 from atom.llm.layer import Base, ModelLayer, build_models
 from atom.llm.service import Factory
+from atom.memory.adapters.cold_objects import open_cold_store
 from atom.memory.layer import MemoryLayer, build_memory
 from atom.ops.checks import PROBE_POOL, llm_check, standard_checks
 from atom.ops.health import HealthService
@@ -175,7 +176,13 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     below = trigger_layer.Base(base.sessions, base.outbox, reader, base.clock, agents, work.runs, training, layer.vault)
     triggers = trigger_layer.build_triggers(below)
     memory = build_memory(
-        agents, settings.memory, base.sessions, embedder=search.embedder, registry=base.registry, clock=base.clock
+        agents,
+        settings.memory,
+        base.sessions,
+        embedder=search.embedder,
+        registry=base.registry,
+        clock=base.clock,
+        cold=open_cold_store(settings.memory, settings.home),
     )
     chores = (*governance.chores, *triggers.chores, RunMemory(memory.service).remember)
     jobs, sealed = JobService(base.doorbell), (triggers.secrets, governance.webhooks.service)

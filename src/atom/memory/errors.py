@@ -72,3 +72,15 @@ class ArchiveBusyError(ConflictError):
 
     def __init__(self) -> None:
         super().__init__("Another job writes to the cold store just now.", hint="`atom jobs list` shows it.")
+
+
+class ColdStoreCorruptError(InternalError):
+    """What was read back is not what was written: nothing has moved."""
+
+    code = "cold_store_corrupt"
+
+    def __init__(self, place: str, path: str) -> None:
+        super().__init__(
+            f"What the cold store {place} has as {path} is not what was written.",
+            hint="Every body is where it was. Check the disk, or the bucket, before the next try.",
+        )

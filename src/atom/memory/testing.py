@@ -1,6 +1,7 @@
 """A cold store in memory that fails as real ones do."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from atom.memory.errors import ColdObjectMissingError, ColdStoreUnavailableError
@@ -8,8 +9,9 @@ from atom.memory.errors import ColdObjectMissingError, ColdStoreUnavailableError
 
 @dataclass(slots=True)
 class FaultyColdStore:
-    """`full`: nothing can be written. `away`: it answers nothing. `hangs`: it answers reads never (until `seconds` are
-    over). `garbles`: what is read differs in one bit. `loses`: what is written is not there."""
+    """`full`: nothing can be written. `away`: it answers nothing. `hangs`: it answers no read until `seconds` are over.
+    `garbles`: what is read differs in bits. `loses`: what is written is not there. `before_read` comes before each.
+    """
 
     objects: dict[str, bytes] = field(default_factory=dict)
     full: bool = False
@@ -20,6 +22,7 @@ class FaultyColdStore:
     seconds: float = 60.0
     place: str = "memory://cold"
     reads: int = 0
+    before_read: Callable[[], Awaitable[None]] | None = None
 
     async def put(self, path: str, content: bytes) -> None:
         self._present()
@@ -41,6 +44,8 @@ class FaultyColdStore:
     async def _found(self, path: str) -> bytes:
         self._present()
         self.reads += 1
+        if self.before_read is not None:
+            await self.before_read()
         if self.hangs:
             await asyncio.sleep(self.seconds)
             raise ColdStoreUnavailableError(self.place, "it took too long")
