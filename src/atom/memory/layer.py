@@ -51,12 +51,12 @@ def build_memory(
     written, metrics = Signal(), MemoryMetrics(registry)
     service = MemoryService(agents, settings, written)
     bodies = Bodies(sessions, cold)
-    texts = HitTexts(bodies, settings.cold_recall_seconds)
+    texts, reading = HitTexts(bodies, settings.cold_recall_seconds), Reading(service, bodies)
     return MemoryLayer(
         service=service,
-        reading=Reading(service, bodies),
+        reading=reading,
         recall=RecallService(sessions, chosen, settings, metrics, clock, texts),
-        embedding=EmbeddingWorker(sessions, chosen, written, metrics),
+        embedding=EmbeddingWorker(sessions, chosen, written, metrics, reading),
         archivist=Archivist(sessions, bodies, settings, f"{socket.gethostname()}:{os.getpid()}"),
         restorer=Restorer(sessions, bodies, settings),
         metrics=metrics,
