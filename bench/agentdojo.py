@@ -34,8 +34,9 @@ from atom.governance.decide import Standing, Trigger, decide
 from atom.governance.models import EffectClass, Label, Maturity, Verdict
 from atom.governance.taint import Read, Reading, answered, judge, traceable
 from atom.memory.drafts import Outcome, SegmentKind
+from atom.memory.hits import Hit, Reason
 from atom.memory.models import Tier
-from atom.memory.recall import Hit, Reason, Recalled
+from atom.memory.recall import Recalled
 from atom.tools.memory import RECALLING, answer
 
 ROOT = Path(__file__).parents[1]

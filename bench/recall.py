@@ -50,6 +50,7 @@ from atom.memory.drafts import Draft, SegmentKind, Source, Turn
 from atom.memory.layer import MemoryLayer, build_memory
 from atom.memory.recall import Filters, Question
 from atom.memory.recall_store import Asked, Place, Vector
+from atom.memory.testing import FaultyColdStore
 from atom.memory.transcripts import Format, read
 from atom.retrieval.local_embedder import INSTALL_HINT, find_local_embedder
 from atom.settings import DatabaseSettings, MemorySettings
@@ -184,7 +185,13 @@ async def run(url: URL, samples: Sequence[Mapping[str, Any]], limit: int | None)
     sessions = create_sessions(engine, database_outage(), DatabaseMetrics(CollectorRegistry()))
     agents = AgentService(Outbox(Signal()), frozenset(), lambda _: None)
     memory = build_memory(
-        agents, MemorySettings(), sessions, embedder=embedder, registry=CollectorRegistry(), clock=SystemClock()
+        agents,
+        MemorySettings(),
+        sessions,
+        embedder=embedder,
+        registry=CollectorRegistry(),
+        clock=SystemClock(),
+        cold=FaultyColdStore(),
     )
     systems, found, times = Systems(memory, sessions), [], []
     began = time.monotonic()

@@ -27,6 +27,9 @@ from atom.infra.schema import migrate
 from atom.settings import DatabaseSettings
 from tests.support.departures import DATABASE, departs
 from tests.support.processes import roomy_folder
+from tests.support.s3_server import s3_endpoint
+
+__all__ = ["s3_endpoint"]
 
 settings.register_profile("sample", max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile(

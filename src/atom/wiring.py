@@ -43,9 +43,12 @@ from atom.llm.directory import CHANNEL as MODELS_CHANNEL
 from atom.llm.keys.rotation import ROTATE_JOB, rotate_handler
 from atom.llm.layer import Base, ModelLayer, build_models
 from atom.llm.service import Factory
+from atom.memory import jobs as memory_jobs
+from atom.memory.adapters.cold_objects import open_cold_store
 from atom.memory.layer import MemoryLayer, build_memory
 from atom.ops.checks import PROBE_POOL, llm_check, standard_checks
 from atom.ops.health import HealthService
+from atom.ops.memory_check import memory_check
 from atom.ops.vault_check import vault_check
 from atom.retrieval.workspace import WorkspaceSearch, workspace_search
 from atom.runs.adapters.bucket_workspaces import bucket_workspaces
@@ -170,10 +173,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         "atom_websocket_dropped_total", "Items a slow viewer's queue had no room for.", ["kind"], registry=base.registry
     )
     hub = FeedHub(reader, base.stamped, dropped)
-    memory = build_memory(
-        agents, settings.memory, base.sessions, embedder=search.embedder, registry=base.registry, clock=base.clock
-    )
-    desk.layer = memory
+    memory = desk.layer = _memory(settings, base, agents, search)
     recalling = Recalling(memory, base.sessions, settings.memory)
     work = _running(settings, base, Using(agents, governance, layer, tools, hub, workspaces, recalling))
     approvals = ApprovalService(base.outbox, RunWaking(work.family), EditedArguments(tools), governance.listeners)
@@ -181,11 +181,13 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     audit = build_audit(base.sessions, base.clock, settings.audit, settings.home)
     below = trigger_layer.Base(base.sessions, base.outbox, reader, base.clock, agents, work.runs, training, layer.vault)
     triggers = trigger_layer.build_triggers(below)
-    chores = (*governance.chores, *triggers.chores, RunMemory(memory.service).remember)
     jobs, sealed = JobService(base.doorbell), (triggers.secrets, governance.webhooks.service)
+    archive = memory_jobs.ArchiveSchedule(jobs, settings.memory).start_due
+    chores = (*governance.chores, *triggers.chores, RunMemory(memory.service).remember, archive)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
         ROTATE_JOB: rotate_handler(base.sessions, layer.keys, sealed),
+        **memory_jobs.handlers(memory),
     }
     parts = Parts(
         base, guard, identity, agents, work.runs, triggers, work.control, approvals, training, memory,
@@ -210,6 +212,14 @@ def _tools(settings: Settings, base: Foundation, search: WorkspaceSearch, desk: 
     )
 
 
+def _memory(settings: Settings, base: Foundation, agents: AgentService, search: WorkspaceSearch) -> MemoryLayer:
+    cold = open_cold_store(settings.memory, settings.home)
+    return build_memory(
+        agents, settings.memory, base.sessions, embedder=search.embedder, registry=base.registry, clock=base.clock,
+        cold=cold,
+    )  # fmt: skip
+
+
 def _sweep(settings: Settings, base: Foundation, work: "Running", chores: Sequence[Chore]) -> Sweep:
     finders = {Topic.RUN: work.claims.to_ring, Topic.JOB: waiting_jobs}
     every = (work.patience.wake_due, *chores)
@@ -220,7 +230,8 @@ def _health(settings: Settings, base: Foundation, layer: ModelLayer) -> HealthSe
     local = partial(local_weights.missing, settings.llm.local.model_path)
     llm, vault = llm_check(layer.llm.choose, local, layer.llm.away), vault_check(base.sessions, layer.vault)
     checks = standard_checks(base.probes, base.outage, settings.redis, llm, vault)
-    return HealthService(checks, __version__, base.clock)
+    memory = memory_check(base.sessions, settings.memory, base.clock)
+    return HealthService((*checks, memory), __version__, base.clock)
 
 
 @dataclass(frozen=True, slots=True)

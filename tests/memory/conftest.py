@@ -24,6 +24,7 @@ from atom.memory.drafts import Draft, SegmentKind, Source, Turn
 from atom.memory.embedding import EmbeddingWorker
 from atom.memory.layer import MemoryLayer, build_memory
 from atom.memory.service import MemoryService, Written
+from atom.memory.testing import FaultyColdStore
 from atom.retrieval.ports import Embedder
 from atom.retrieval.testing import WordEmbedder
 from atom.settings import MemorySettings
@@ -53,6 +54,7 @@ class Bench:
     """Memory on a real database, with an embedder that counts words."""
 
     layer: MemoryLayer
+    cold: FaultyColdStore
     sessions: Sessions
     embedder: WordEmbedder
     agent_id: UUID
@@ -63,7 +65,8 @@ class Bench:
 
     def worker(self, embedder: Embedder | None = None) -> EmbeddingWorker:
         """Another process that makes vectors."""
-        return EmbeddingWorker(self.sessions, embedder or self.embedder, Signal(), self.layer.embedding.metrics)
+        chosen = embedder or self.embedder
+        return EmbeddingWorker(self.sessions, chosen, Signal(), self.layer.metrics, self.layer.reading)
 
     async def agent(self, name: str) -> UUID:
         return await agent_in(self.sessions, name)
@@ -105,7 +108,14 @@ async def agent_in(sessions: Sessions, name: str) -> UUID:
 @pytest_asyncio.fixture
 async def memory(sessions: Sessions) -> Bench:
     embedder = WordEmbedder()
+    cold = FaultyColdStore()
     layer = build_memory(
-        AGENTS, MemorySettings(), sessions, embedder=embedder, registry=CollectorRegistry(), clock=SystemClock()
+        AGENTS,
+        MemorySettings(cold_recall_seconds=0.5, cold_keep_days=0),
+        sessions,
+        embedder=embedder,
+        registry=CollectorRegistry(),
+        clock=SystemClock(),
+        cold=cold,
     )
-    return Bench(layer, sessions, embedder, await agent_in(sessions, "worker"))
+    return Bench(layer, cold, sessions, embedder, await agent_in(sessions, "worker"))

@@ -11,7 +11,8 @@ from atom.governance.models import Label
 from atom.kit.clock import SystemClock
 from atom.memory.drafts import Outcome, Source
 from atom.memory.errors import RecallInvalidError
-from atom.memory.recall import Filters, Hit, Mode, Question, Reason, Recalled, RecallService, WordsOnly
+from atom.memory.hits import Hit, Reason
+from atom.memory.recall import Filters, Mode, Question, Recalled, RecallService, WordsOnly
 from tests.conftest import Cluster
 from tests.memory.conftest import MORNING, Bench
 
@@ -177,8 +178,9 @@ async def test_age_never_hides_an_episode(memory: Bench) -> None:
 
 async def test_without_an_embedder_it_is_by_words_and_says_so(memory: Bench) -> None:
     await memory.remember(*CHAT)
-    settings, metrics = memory.layer.recall.settings, memory.layer.recall.metrics
-    alone = RecallService(memory.sessions, None, settings, metrics, SystemClock())
+    with_vectors = memory.layer.recall
+    settings, metrics = with_vectors.settings, with_vectors.metrics
+    alone = RecallService(memory.sessions, None, settings, metrics, SystemClock(), with_vectors.texts)
     recalled = await alone.recall(Question(memory.agent_id, "invoices to Berlin"))
     assert recalled.words_only is WordsOnly.NO_EMBEDDER
     assert recalled.hits[0].text == "The invoices went to Berlin with Carla."

@@ -158,8 +158,7 @@ async def _move(memory: Bench, how: Any, *ids: UUID) -> Moved:
 
 
 async def _texts(memory: Bench, id_: UUID) -> list[str]:
-    async with unit_of_work(memory.sessions) as session:
-        return [one.text for one in await memory.service.segments(session, id_, after=-1, limit=100)]
+    return [one.text for one in await memory.layer.reading.segments(id_, after=-1, limit=100)]
 
 
 async def _found_by(memory: Bench) -> list[tuple[Any, ...]]:

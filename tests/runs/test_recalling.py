@@ -18,8 +18,8 @@ from atom.kit.ids import new_id
 from atom.llm.ports import Role
 from atom.llm.testing import ScriptedModel, call
 from atom.memory.drafts import Outcome, SegmentKind
+from atom.memory.hits import Hit, Reason
 from atom.memory.models import Tier
-from atom.memory.recall import Hit, Reason
 from atom.memory.showing import MARK, shown
 from atom.runs.recalling import ABOUT, UNQUOTED, from_json, recollection, to_json
 from atom.settings import MemorySettings

@@ -3,16 +3,12 @@
 import asyncio
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import UUID
 
-import httpx2
 import obstore
 import pytest
 from obstore.exceptions import BaseError
@@ -26,11 +22,11 @@ from atom.runs.errors import UploadTooLargeError, WorkspaceTooLargeError, Worksp
 from atom.runs.ports import Workspaces
 from atom.runs.workspaces import LocalWorkspaces
 from atom.settings import WorkspaceSettings
+from tests.support.s3_server import new_bucket
 
 AGENT = UUID("01a20a0d-8e88-7117-9c08-46edfd98777f")
 LIMITS = WorkspaceSettings(max_files=50, max_bytes=10_000_000)
 MAX = 6_000_000
-SERVER = Path(__file__).parents[2] / "build" / "s3-server" / "bin" / "moto_server"
 Make = Callable[[str], Workspaces]
 
 
@@ -56,39 +52,6 @@ def on(bucket: ObjectStore, folder: Path, name: str) -> BucketWorkspaces:
     return BucketWorkspaces(bucket, "s3://test", own_folder(folder / name), LIMITS, MAX)
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """A server that speaks S3, in an environment of its own: its requirements do not agree with ours."""
-    if not SERVER.exists():
-        pytest.skip("no S3 server here: scripts/test-prerequisites installs one into build/s3-server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    process = subprocess.Popen(
-        [str(SERVER), "-H", "127.0.0.1", "-p", str(port)],
-        env=clean,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield f"http://127.0.0.1:{port}"
-    process.send_signal(signal.SIGTERM)
-    process.wait(10)
-
-
-def new_bucket(endpoint: str) -> str:
-    name = f"b-{new_id().hex[-12:]}"
-    httpx2.put(f"{endpoint}/{name}", headers={"Authorization": "AWS x:y"}, trust_env=False).raise_for_status()
-    return name
-
-
 def s3_settings(endpoint: str, bucket: str, **more: object) -> WorkspaceSettings:
     values = {
         "url": f"s3://{bucket}/atom",
@@ -105,7 +68,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     if request.param == "local":
         return lambda _: LocalWorkspaces(tmp_path / "workspaces", MAX)
     if request.param == "s3":
-        endpoint = request.getfixturevalue("endpoint")
+        endpoint = request.getfixturevalue("s3_endpoint")
         settings = s3_settings(endpoint, new_bucket(endpoint))
         return lambda name: bucket_workspaces(settings, tmp_path / name, MAX)
     (tmp_path / "bucket").mkdir()
@@ -147,7 +110,7 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[BucketWorksp
     if request.param == "memory":
         store = MemoryStore()
         return on(store, tmp_path, "one"), on(store, tmp_path, "two")
-    endpoint = request.getfixturevalue("endpoint")
+    endpoint = request.getfixturevalue("s3_endpoint")
     settings = s3_settings(endpoint, new_bucket(endpoint))
     return bucket_workspaces(settings, tmp_path / "1", MAX), bucket_workspaces(settings, tmp_path / "2", MAX)
 

@@ -115,8 +115,7 @@ def recall_routes(memory: MemoryLayer, sessions: Sessions, guard: Guard) -> APIR
     async def list_segments(episode_id: UUID, limit: Limit = 50, after: str | None = None) -> SegmentPage:
         """Its turns in order, verbatim."""
         position = _position(after)
-        async with unit_of_work(sessions) as session:
-            rows = await service.segments(session, episode_id, after=position, limit=limit + 1)
+        rows = await memory.reading.segments(episode_id, after=position, limit=limit + 1)
         items = [segment_out(row) for row in rows[:limit]]
         return SegmentPage(items=items, next=str(items[-1].position) if len(rows) > limit else None)
 

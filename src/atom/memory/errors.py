@@ -1,6 +1,6 @@
 """What may be said about an episode or a recall."""
 
-from atom.errors import ConflictError, InternalError, InvalidError, NotFoundError
+from atom.errors import ConflictError, InternalError, InvalidError, NotFoundError, UnavailableError
 
 
 class EpisodeNotFoundError(NotFoundError):
@@ -37,4 +37,51 @@ class EpisodeHeldError(ConflictError):
         super().__init__(
             f"The memory of {agent} is under a legal hold{why}: nothing of it is deleted.",
             hint=f"Whoever may lift it: atom episodes policy {agent} --no-hold",
+        )
+
+
+class ColdStoreUnavailableError(UnavailableError):
+    """It does not answer in time, refuses, or has no room. `why` has no secret in it."""
+
+    code = "cold_store_unavailable"
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(
+            f"The cold store {place} does not answer as it should ({why}).",
+            hint="ATOM_MEMORY__COLD_URL and its credentials say which; nothing is lost, what is there stays there.",
+        )
+
+
+class ColdObjectMissingError(UnavailableError):
+    """An object that the database names is not in the cold store: the wrong one is mounted, or somebody deleted it."""
+
+    code = "cold_object_missing"
+    retryable = False
+
+    def __init__(self, place: str, path: str) -> None:
+        super().__init__(
+            f"The cold store {place} has no {path}.",
+            hint="Is it the right folder or bucket (ATOM_MEMORY__COLD_URL)? Else restore it from a backup.",
+        )
+
+
+class ArchiveBusyError(ConflictError):
+    """Another runner writes to the cold store."""
+
+    code = "archive_busy"
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("Another job writes to the cold store just now.", hint="`atom jobs list` shows it.")
+
+
+class ColdStoreCorruptError(InternalError):
+    """What was read back is not what was written: nothing has moved."""
+
+    code = "cold_store_corrupt"
+
+    def __init__(self, place: str, path: str) -> None:
+        super().__init__(
+            f"What the cold store {place} has as {path} is not what was written.",
+            hint="Every body is where it was. Check the disk, or the bucket, before the next try.",
         )

@@ -1,5 +1,7 @@
 """Memory put together: everything that other layers use of it, made once per process."""
 
+import os
+import socket
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -8,9 +10,15 @@ from atom.agents.service import AgentService
 from atom.events.service import Signal
 from atom.infra.db import Sessions
 from atom.kit.clock import Clock
+from atom.memory.archive import Archivist
+from atom.memory.cold_bodies import Bodies
 from atom.memory.embedding import EmbeddingWorker
+from atom.memory.hit_texts import HitTexts
 from atom.memory.metrics import MemoryMetrics
+from atom.memory.ports import ColdStore
+from atom.memory.reading import Reading
 from atom.memory.recall import RecallService
+from atom.memory.restoring import Restorer
 from atom.memory.service import MemoryService
 from atom.retrieval.ports import Embedder
 from atom.settings import MemorySettings
@@ -18,11 +26,15 @@ from atom.settings import MemorySettings
 
 @dataclass(frozen=True, slots=True)
 class MemoryLayer:
-    """`embedding` is a task of whoever works."""
+    """`embedding` is a task of whoever works, `archivist` and `restorer` are jobs of it."""
 
     service: MemoryService
+    reading: Reading
     recall: RecallService
     embedding: EmbeddingWorker
+    archivist: Archivist
+    restorer: Restorer
+    metrics: MemoryMetrics
 
 
 def build_memory(
@@ -33,9 +45,19 @@ def build_memory(
     embedder: Embedder | None,
     registry: CollectorRegistry,
     clock: Clock,
+    cold: ColdStore,
 ) -> MemoryLayer:
     chosen = embedder if settings.embedder == "local" else None
     written, metrics = Signal(), MemoryMetrics(registry)
     service = MemoryService(agents, settings, written)
-    recall = RecallService(sessions, chosen, settings, metrics, clock)
-    return MemoryLayer(service, recall, EmbeddingWorker(sessions, chosen, written, metrics))
+    bodies = Bodies(sessions, cold)
+    texts, reading = HitTexts(bodies, settings.cold_recall_seconds), Reading(service, bodies)
+    return MemoryLayer(
+        service=service,
+        reading=reading,
+        recall=RecallService(sessions, chosen, settings, metrics, clock, texts),
+        embedding=EmbeddingWorker(sessions, chosen, written, metrics, reading),
+        archivist=Archivist(sessions, bodies, settings, f"{socket.gethostname()}:{os.getpid()}"),
+        restorer=Restorer(sessions, bodies, settings),
+        metrics=metrics,
+    )

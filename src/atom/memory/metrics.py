@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from atom.memory.models import Tier
 
@@ -20,6 +20,9 @@ class MemoryMetrics:
             ["mode"],
             buckets=BUCKETS,
             registry=registry,
+        )
+        self.jobs = Counter(
+            "atom_memory_jobs_total", "Runs of work on memory, by kind and end.", ["job", "outcome"], registry=registry
         )
 
     def count(self, episodes: Mapping[str, int]) -> None:

@@ -9,10 +9,25 @@ from sqlalchemy import ARRAY, Double, ForeignKey, Text
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
+from atom.durable.lease import Leased
 from atom.infra.db import Base, BigInt
 from atom.memory.drafts import Outcome, SegmentKind, Source
 
-__all__ = ["Episode", "MemoryPolicy", "Outcome", "Segment", "SegmentKind", "Source", "Tally", "Tier", "Tombstone"]
+__all__ = [
+    "ColdBody",
+    "ColdLease",
+    "ColdObject",
+    "Episode",
+    "JobRun",
+    "MemoryPolicy",
+    "Outcome",
+    "Segment",
+    "SegmentKind",
+    "Source",
+    "Tally",
+    "Tier",
+    "Tombstone",
+]
 
 
 class Tier(StrEnum):
@@ -137,3 +152,56 @@ class Tombstone(Base):
     reason: Mapped[str]
     forgotten_by: Mapped[str]
     forgotten_at: Mapped[datetime]
+    cold_object_id: Mapped[UUID | None]
+
+
+class JobRun(Base):
+    """One run of a kind of work on memory. `whole`: of everybody's memory, not of an agent's or of some episodes."""
+
+    __tablename__ = "memory_job_run"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    whole: Mapped[bool]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]
+    report: Mapped[dict[str, Any]]
+
+
+class ColdLease(Leased, Base):
+    """One row: who may write to the cold store."""
+
+    __tablename__ = "cold_lease"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+
+
+class ColdObject(Base):
+    """An object of the cold store, on record before it is written."""
+
+    __tablename__ = "cold_object"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    path: Mapped[str]
+    state: Mapped[str]
+    size: Mapped[BigInt]
+    sha256: Mapped[bytes]
+    forgotten: Mapped[int]
+    created_at: Mapped[datetime]
+    state_changed_at: Mapped[datetime]
+
+
+class ColdBody(Base):
+    """Where the body of a cold episode lies, and the only copy of the key that opens it."""
+
+    __tablename__ = "episode_cold"
+
+    episode_id: Mapped[UUID] = mapped_column(ForeignKey("episode.id"), primary_key=True)
+    object_id: Mapped[UUID] = mapped_column(ForeignKey("cold_object.id"))
+    start: Mapped[BigInt]
+    size: Mapped[BigInt]
+    key: Mapped[bytes]
+    stored_sha256: Mapped[bytes]
+    sha256: Mapped[bytes]
+    unpacked: Mapped[BigInt]

@@ -19,9 +19,11 @@ from atom.kit.text import clean
 from atom.memory import recall_store, store, vector_store
 from atom.memory.drafts import Outcome, SegmentKind, Source
 from atom.memory.errors import RecallInvalidError
+from atom.memory.hit_texts import HitTexts
+from atom.memory.hits import Hit, Part, Reason, chosen
 from atom.memory.metrics import MemoryMetrics
 from atom.memory.models import Tier
-from atom.memory.ranking import Candidate, Ranked, Why, rank, strength, tokens_of
+from atom.memory.ranking import Candidate, Ranked, rank, strength, tokens_of
 from atom.memory.recall_store import Asked, Matching, Place, Vector
 from atom.retrieval.ports import Embedder
 from atom.settings import MemorySettings
@@ -91,41 +93,6 @@ class Question:
     after: int = -1
 
 
-class Reason(StrEnum):
-    """Why a hit is one."""
-
-    SIMILAR = "similar"
-    RECENT = "recent"
-    WENT_WRONG = "went_wrong"
-    IN_TIME = "in_time"
-    IN_ORDER = "in_order"
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A segment, verbatim, with its episode's title, outcome and labels. `score` compares hits of one recall only.
-
-    `terms`: words of the question that stand in it, as they are indexed.
-    """
-
-    segment_id: UUID
-    episode_id: UUID
-    position: int
-    kind: SegmentKind
-    speaker: str
-    ref: str
-    text: str
-    at: datetime
-    title: str
-    outcome: Outcome
-    labels: frozenset[Label]
-    tier: Tier
-    reason: Reason
-    score: float | None = None
-    why: Why | None = None
-    terms: tuple[str, ...] = ()
-
-
 class WordsOnly(StrEnum):
     """Why nothing was compared by meaning."""
 
@@ -160,6 +127,7 @@ class RecallService:
     settings: MemorySettings
     metrics: MemoryMetrics
     clock: Clock
+    texts: HitTexts
 
     async def recall(self, question: Question) -> Recalled:
         """Raises RecallInvalidError for a question that its mode cannot answer."""
@@ -170,8 +138,10 @@ class RecallService:
         async with unit_of_work(self.sessions) as session:
             words_only = await self._words_only(session, wanted)
             usable = vector if words_only is None else None
-            hits = await self._hits(session, wanted, usable)
-            kept, tokens, cut = self._fitting(hits, wanted)
+            parts = await self._parts(session, wanted, usable)
+        hits = chosen(await self.texts.filled(parts), self._limit(wanted) + 1)
+        kept, tokens, cut = self._fitting(hits, wanted)
+        async with unit_of_work(self.sessions) as session:
             await store.touch(session, sorted({hit.episode_id for hit in kept}))
         seconds = time.perf_counter() - began
         self.metrics.recall.labels(mode=wanted.mode.value).observe(seconds)
@@ -191,34 +161,34 @@ class RecallService:
         ready = await vector_store.prepared(session, self.embedder.name)
         return None if ready else WordsOnly.NO_PGVECTOR
 
-    async def _hits(self, session: AsyncSession, question: Question, vector: Vector | None) -> list[Hit]:
+    async def _parts(self, session: AsyncSession, question: Question, vector: Vector | None) -> list[Part]:
         """One more than the limit, where there are more."""
         most = self._limit(question) + 1
         matching = question.filters.matching(question.agent_id)
         if question.mode is Mode.SEQUENTIAL:
             rows = await recall_store.in_order(session, matching, after=question.after, limit=most)
-            return [_hit(row, Reason.IN_ORDER) for row in rows]
+            return [Part([_hit(row, Reason.IN_ORDER) for row in rows], most, once=False)]
         if question.mode is Mode.TEMPORAL and not question.query.strip():
             rows = await recall_store.by_time(session, matching, around=question.around, limit=most)
-            return [_hit(row, Reason.IN_TIME) for row in rows]
-        similar = await self._similar(session, question, vector, most)
+            return [Part([_hit(row, Reason.IN_TIME) for row in rows], most, once=False)]
+        similar = Part(await self._similar(session, question, vector, most), most)
         if question.mode is not Mode.CONTEXTUAL:
-            return similar
+            return [similar]
         wrong = replace(question.filters, outcomes=(Outcome.FAILURE, Outcome.PARTIAL))
         failed = await self._similar(session, replace(question, filters=wrong), vector, FAILURES)
         recent = await recall_store.latest(session, question.agent_id, episodes=RECENT)
-        warned = [replace(hit, reason=Reason.WENT_WRONG) for hit in failed]
-        return _each_once([*warned, *(_hit(row, Reason.RECENT) for row in recent), *similar])[:most]
+        warned = Part([replace(hit, reason=Reason.WENT_WRONG) for hit in failed], FAILURES)
+        return [warned, Part([_hit(row, Reason.RECENT) for row in recent], RECENT), similar]
 
     async def _similar(self, session: AsyncSession, question: Question, vector: Vector | None, limit: int) -> list[Hit]:
+        """Twice the limit: the same words are one hit."""
         asked, ranked = await self._ranked(session, question, vector)
         found = await recall_store.by_id(session, [one.id for one in ranked[: 2 * limit]])
-        hits = [
+        return [
             _hit(found[one.id], Reason.SIMILAR, ranked=one, asked=asked)
             for one in ranked[: 2 * limit]
             if one.id in found
         ]
-        return _each_once(hits)[:limit]
 
     async def _ranked(
         self, session: AsyncSession, question: Question, vector: Vector | None
@@ -326,14 +296,6 @@ def _hit(row: Row[Any], reason: Reason, *, ranked: Ranked | None = None, asked: 
         why=None if ranked is None else ranked.why,
         terms=terms,
     )
-
-
-def _each_once(hits: Sequence[Hit]) -> list[Hit]:
-    """The same words of the same speaker are one hit, at its best place."""
-    kept: dict[tuple[str, str], Hit] = {}
-    for hit in hits:
-        kept.setdefault((hit.speaker.lower(), " ".join(hit.text.split()).lower()), hit)
-    return list(kept.values())
 
 
 def _values(given: Sequence[StrEnum] | None) -> list[str] | None:

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm.attributes import set_committed_value
 
 from atom.agents.service import AgentService
 from atom.events.service import Signal
@@ -21,9 +20,8 @@ from atom.memory.describing import SUMMARY_CHARS, TITLE_CHARS, after_feedback, e
 from atom.memory.describing import title_of as first_line
 from atom.memory.drafts import Draft, Outcome, Turn, cut, parts_of
 from atom.memory.errors import EpisodeInvalidError, EpisodeNotFoundError
-from atom.memory.models import Episode, Segment, Source, Tier
+from atom.memory.models import Episode, Source
 from atom.memory.store import Wanted
-from atom.memory.tiers import warm_texts
 from atom.settings import MemorySettings
 
 MAX_SEGMENTS = 50_000
@@ -88,20 +86,6 @@ class MemoryService:
         self, session: AsyncSession, wanted: Wanted, *, before: UUID | None, limit: int
     ) -> Sequence[tuple[Episode, str]]:
         return await store.page(session, wanted, before=before, limit=limit)
-
-    async def segments(self, session: AsyncSession, id_: UUID, *, after: int, limit: int) -> Sequence[Segment]:
-        """Behind the position `after` (-1: from the start), with their texts wherever those are.
-
-        Raises EpisodeNotFoundError, BodyCorruptError.
-        """
-        episode, _ = await self.get(session, id_)
-        if episode.storage_tier != Tier.HOT:
-            await store.hold(session, id_)  # it is not moved back between the two reads
-        found = await store.segments(session, id_, after=after, limit=limit)
-        for texts in (await warm_texts(session, [id_])).values():
-            for segment in found:
-                set_committed_value(segment, "text", texts[segment.position])  # shown, never written
-        return found
 
     async def of_conversation(self, session: AsyncSession, ids: Collection[UUID], conversation_id: UUID) -> set[UUID]:
         """Those of the episodes that are of this conversation."""

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from atom.governance.models import Label
 from atom.kit.clock import rfc3339
-from atom.memory.recall import Hit, Reason
+from atom.memory.hits import Hit, Reason
 
 MARK = "| "
 REASONS = {
@@ -34,5 +34,6 @@ def head(hit: Hit) -> str:
 
 
 def _quoted(hit: Hit) -> list[str]:
-    said = f"{hit.speaker} ({hit.kind}): {hit.text}"
+    away = "" if hit.away is None else " [the summary of its episode: what was said is not to be had just now]"
+    said = f"{hit.speaker} ({hit.kind}){away}: {hit.text}"
     return [MARK + line for line in said.splitlines() or [""]]

@@ -77,11 +77,6 @@ async def get(session: AsyncSession, id_: UUID, *, lock: bool = False) -> tuple[
     return None if row is None else (row[0], row[1])
 
 
-async def hold(session: AsyncSession, id_: UUID) -> None:
-    """Nobody writes its row until the transaction ends; others may read it so as well."""
-    await session.execute(select(Episode.id).where(Episode.id == id_).with_for_update(read=True))
-
-
 async def page(
     session: AsyncSession, wanted: Wanted, *, before: UUID | None, limit: int
 ) -> Sequence[tuple[Episode, str]]:
@@ -89,12 +84,6 @@ async def page(
     if before is not None:
         query = query.where(Episode.id < before)
     return [(row[0], row[1]) for row in (await session.execute(query.order_by(Episode.id.desc()).limit(limit))).all()]
-
-
-async def segments(session: AsyncSession, episode_id: UUID, *, after: int, limit: int) -> Sequence[Segment]:
-    """Behind the position `after` (-1: from the start), in order."""
-    query = select(Segment).where(Segment.episode_id == episode_id, Segment.position > after)
-    return (await session.scalars(query.order_by(Segment.position).limit(limit))).all()
 
 
 async def put(session: AsyncSession, id_: UUID, values: dict[str, Any]) -> None:

@@ -98,7 +98,28 @@ async def mark(session: AsyncSession, ids: Sequence[UUID], tier: Tier) -> None:
     await session.execute(MARK, {"ids": [*ids], "tier": tier.value})
 
 
-async def count(session: AsyncSession, one: Locked, tier: Tier, size: int, sign: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Change:
     """One episode more (`sign` 1) or less (-1) in a tier, with so many bytes of body."""
-    values = {"agent_id": one.agent_id, "tier": tier.value, "episodes": sign, "segments": sign * one.segments}
-    await session.execute(COUNT, {**values, "terms": sign * one.terms, "bytes": sign * size})
+
+    one: Locked
+    tier: Tier
+    size: int
+    sign: int
+
+
+async def count(session: AsyncSession, one: Locked, tier: Tier, size: int, sign: int) -> None:
+    """A Change by itself."""
+    await count_all(session, [Change(one, tier, size, sign)])
+
+
+async def count_all(session: AsyncSession, changes: Sequence[Change]) -> None:
+    """Each row once, and in the order that everybody has: two that count at once wait, and never for each other."""
+    sums: dict[tuple[UUID, str], list[int]] = {}
+    for change in changes:
+        one = (1, change.one.segments, change.one.terms, change.size)
+        found = sums.setdefault((change.one.agent_id, change.tier.value), [0, 0, 0, 0])
+        found[:] = [was + change.sign * now for was, now in zip(found, one, strict=True)]
+    for (agent_id, tier), (episodes, segments, terms, size) in sorted(sums.items()):
+        values = {"agent_id": agent_id, "tier": tier, "episodes": episodes, "segments": segments}
+        await session.execute(COUNT, {**values, "terms": terms, "bytes": size})

@@ -1,6 +1,6 @@
 """Bodies between hot and warm. Lexemes, vectors and everything that is said of an episode stay in place."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from atom.memory import tier_store
 from atom.memory.bodies import pack, unpack
 from atom.memory.models import Tier
+from atom.memory.tier_store import Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +34,15 @@ async def to_warm(session: AsyncSession, ids: Sequence[UUID]) -> Moved:
     """Those of them that are hot, all in the caller's transaction: keep batches small."""
     locked = await tier_store.lock(session, ids, Tier.HOT)
     texts = await tier_store.texts(session, [one.id for one in locked])
-    moved = Moved()
+    moved, changes = Moved(), []
     for one in locked:
         packed = pack(texts.get(one.id, []))
         await tier_store.keep(session, one.id, packed)
-        await tier_store.count(session, one, Tier.HOT, one.bytes, -1)
-        await tier_store.count(session, one, Tier.WARM, len(packed.body), 1)
+        changes += [Change(one, Tier.HOT, one.bytes, -1), Change(one, Tier.WARM, len(packed.body), 1)]
         moved += Moved(1, one.segments, one.bytes, len(packed.body))
     await tier_store.empty(session, [one.id for one in locked])
     await tier_store.mark(session, [one.id for one in locked], Tier.WARM)
+    await tier_store.count_all(session, changes)
     return moved
 
 
@@ -49,17 +50,12 @@ async def to_hot(session: AsyncSession, ids: Sequence[UUID]) -> Moved:
     """Those of them that are warm, all in the caller's transaction. Raises BodyCorruptError, and nothing has moved."""
     locked = await tier_store.lock(session, ids, Tier.WARM)
     packed = await tier_store.bodies(session, [one.id for one in locked])
-    moved = Moved()
+    moved, changes = Moved(), []
     for one in locked:
         await tier_store.fill(session, one.id, unpack(packed[one.id]))
-        await tier_store.count(session, one, Tier.WARM, one.stored, -1)
-        await tier_store.count(session, one, Tier.HOT, one.bytes, 1)
+        changes += [Change(one, Tier.WARM, one.stored, -1), Change(one, Tier.HOT, one.bytes, 1)]
         moved += Moved(1, one.segments, one.stored, one.bytes)
     await tier_store.drop(session, [one.id for one in locked])
     await tier_store.mark(session, [one.id for one in locked], Tier.HOT)
+    await tier_store.count_all(session, changes)
     return moved
-
-
-async def warm_texts(session: AsyncSession, ids: Sequence[UUID]) -> Mapping[UUID, Sequence[str]]:
-    """The texts of those that are warm, by position. Raises BodyCorruptError."""
-    return {id_: unpack(packed) for id_, packed in (await tier_store.bodies(session, ids)).items()}

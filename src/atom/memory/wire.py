@@ -1,15 +1,16 @@
 """What episodes and recalls look like in the API."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from atom.governance.models import Label
 from atom.memory.drafts import Outcome, SegmentKind, Source, Turn
+from atom.memory.hits import Hit, Reason
 from atom.memory.models import Episode, Segment, Tier
-from atom.memory.recall import Filters, Hit, Mode, Reason, Recalled, WordsOnly
+from atom.memory.recall import Filters, Mode, Recalled, WordsOnly
 from atom.memory.service import Stats
 
 MAX_TURNS = 5_000
@@ -163,6 +164,8 @@ class HitOut(SegmentOut):
     outcome: Outcome
     labels: list[Label]
     storage_tier: Tier
+    body: Literal["here", "away"] = Field(description="away: `text` is the summary of its episode.")
+    away_reason: str | None = Field(description="Code of the error for which its text is not to be had just now.")
     reason: Reason
     score: float | None
     terms: list[str] = Field(description="Words of the query that stand in it, as they are indexed.")
@@ -224,6 +227,8 @@ def _hit(hit: Hit) -> HitOut:
         outcome=hit.outcome,
         labels=sorted(hit.labels),
         storage_tier=hit.tier,
+        body="here" if hit.away is None else "away",
+        away_reason=hit.away,
         reason=hit.reason,
         score=hit.score,
         terms=list(hit.terms),

@@ -13,8 +13,9 @@ from atom.governance.models import Label
 from atom.governance.taint import TAINTING
 from atom.infra.db import Sessions, unit_of_work
 from atom.kit.text import clean_json
+from atom.memory.hits import Hit
 from atom.memory.layer import MemoryLayer
-from atom.memory.recall import Hit, Mode, Question
+from atom.memory.recall import Mode, Question
 from atom.memory.showing import head, shown
 from atom.settings import MemorySettings
 

@@ -352,6 +352,39 @@ class MemorySettings(Group):
     recall_at_start_seconds: float = Field(
         default=2.0, gt=0, le=60, description="Seconds that may take; after that a run begins without."
     )
+    archive_after_days: int = Field(
+        default=90,
+        ge=1,
+        le=36_500,
+        description="Days after which the schedule archives what nobody has recalled: its texts go to the cold store.",
+    )
+    archive_every_hours: float = Field(
+        default=24.0, ge=0, le=8_760, description="How often the schedule archives, and forgets by retention; 0: never."
+    )
+    cold_url: str = Field(
+        default="",
+        pattern=r"^((s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|file:///[^?#]*)(/[A-Za-z0-9._/-]*)?)?$",
+        description="Cold store: s3://bucket/prefix or file:///folder. Unset: the folder cold of home.",
+    )
+    cold_endpoint: str = Field(
+        default="", pattern=r"^(https?://\S+)?$", description="The bucket's service, when it is not Amazon's."
+    )
+    cold_region: str = Field(default="us-east-1", description="Region of the bucket.")
+    cold_access_key_id: str = Field(default="", description="Unset: what the environment of the process provides.")
+    cold_secret_access_key: SecretStr | None = Field(default=None, description="Belongs to cold_access_key_id.")
+    cold_timeout: float = Field(default=60.0, gt=0, le=600, description="Seconds that one object may take.")
+    cold_recall_seconds: float = Field(
+        default=2.0, gt=0, le=60, description="Seconds a recall waits for cold bodies; then it shows summaries."
+    )
+    cold_object_bytes: int = Field(
+        default=16_000_000, ge=1_000, le=500_000_000, description="Most bytes of texts that one cold object is made of."
+    )
+    cold_keep_days: int = Field(
+        default=7,
+        ge=0,
+        le=3_650,
+        description="Days that objects nobody needs stay, for backups of the database that still name them.",
+    )
 
 
 class ToolSettings(Group):

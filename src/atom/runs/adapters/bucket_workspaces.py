@@ -13,25 +13,22 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import obstore
 import psutil
 from obstore.exceptions import BaseError, NotFoundError
-from obstore.store import ObjectStore, S3Store
+from obstore.store import ObjectStore
 
+from atom.infra.buckets import Bucket, open_bucket
 from atom.runs.errors import WorkspaceTooLargeError, WorkspaceUnavailableError
 from atom.runs.uploads import upload_path, write_upload
 from atom.settings import WorkspaceSettings
 from atom.tools.errors import ToolError
 from atom.tools.workspace import Workspace, split_path
 from atom.tools.workspace_walk import walk
-
-if TYPE_CHECKING:
-    from obstore.store import S3Config
 
 NO_OBJECT = (NotFoundError, FileNotFoundError)
 AT_ONCE = 8
@@ -219,25 +216,11 @@ class BucketWorkspaces:
 
 def bucket_workspaces(settings: WorkspaceSettings, home: Path, max_upload: int) -> BucketWorkspaces:
     """On the bucket that the settings name. Opens no connection yet."""
-    place, _, prefix = settings.url.removeprefix("s3://").partition("/")
-    config: S3Config = {"bucket": place, "region": settings.region}
-    if settings.endpoint:
-        config["endpoint"] = settings.endpoint
-    if settings.access_key_id:
-        config["access_key_id"] = settings.access_key_id
-    if settings.secret_access_key:
-        config["secret_access_key"] = settings.secret_access_key.get_secret_value()
-    store = S3Store(
-        prefix=prefix or None,
-        config=config,
-        client_options={
-            "allow_http": settings.endpoint.startswith("http://"),
-            "timeout": timedelta(seconds=60),
-            "connect_timeout": timedelta(seconds=5),
-        },
-        retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=30)},
+    bucket = Bucket(
+        settings.url, settings.endpoint, settings.region, settings.access_key_id, settings.secret_access_key
     )
-    return BucketWorkspaces(store, settings.url, own_folder(home / "cache" / "workspaces"), settings, max_upload)
+    copies = own_folder(home / "cache" / "workspaces")
+    return BucketWorkspaces(open_bucket(bucket), settings.url, copies, settings, max_upload)
 
 
 def own_folder(root: Path) -> Path:

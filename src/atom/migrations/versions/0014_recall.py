@@ -4,8 +4,8 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0015"
-down_revision = "0012"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
@@ -13,11 +13,11 @@ SQL = Path(__file__).parent.parent / "sql"
 
 
 def upgrade() -> None:
-    _execute("0015_recall.sql")
+    _execute("0014_recall.sql")
 
 
 def downgrade() -> None:
-    _execute("0015_recall_down.sql")
+    _execute("0014_recall_down.sql")
 
 
 def _execute(name: str) -> None:

@@ -1,0 +1,1 @@
+"""Where cold bodies lie."""
