@@ -59,8 +59,11 @@ def list_episodes(
     if as_json:
         out.json(page.plain())
         return
-    columns = ("id", "agent", "began", "outcome", "tier", "segments", "title")
-    rows = ((e.id, e.agent, moment(e.started_at), e.outcome, e.storage_tier, e.segments, e.title) for e in page.items)
+    columns = ("id", "agent", "began", "outcome", "tier", "decay", "segments", "title")
+    rows = (
+        (e.id, e.agent, moment(e.started_at), e.outcome, e.storage_tier, f"{e.decay_score:.2f}", e.segments, e.title)
+        for e in page.items
+    )
     out.table(columns, rows)
     if page.next:
         out.note(f"More: --after {page.next}")
@@ -210,6 +213,7 @@ def _print_episode(out: Output, episode: Episode) -> None:
             ("tier", episode.storage_tier),
             ("segments", episode.segments),
             ("recalled", episode.access_count),
+            ("decay score", f"{episode.decay_score:.2f}, half after {episode.stability_days:.0f} days"),
             ("entities", ", ".join(episode.entities)),
             ("provenance", to_json(episode.provenance)),
         ]

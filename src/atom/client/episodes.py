@@ -32,6 +32,8 @@ class Episode(Wire):
     bytes: int = 0
     access_count: int = 0
     last_access_at: At | None = None
+    decay_score: float = 0.0
+    stability_days: float = 0.0
     created_by: str = ""
 
 

@@ -41,8 +41,8 @@ class Tier(StrEnum):
 class Episode(Base):
     """Something that an agent went through, with its verbatim turns as segments.
 
-    `labels`: of everything that stands in it. `importance`: 0 to 1, `feedback`: -1 to 1. `stability_days`: how long it
-    takes until recall of it has become half as likely. `source_ref` names what it was made of, `part` which part.
+    `labels`: of everything that stands in it. `importance`: 0 to 1, `feedback`: -1 to 1. `stability_days`: of the
+    settings when it was written; what counts is in `decay`. `source_ref` names what it was made of, `part` which part.
     """
 
     __tablename__ = "episode"

@@ -11,7 +11,7 @@ from atom.memory.drafts import Outcome, SegmentKind, Source, Turn
 from atom.memory.hits import Hit, Reason
 from atom.memory.models import Episode, Segment, Tier
 from atom.memory.recall import Filters, Mode, Recalled, WordsOnly
-from atom.memory.service import Stats
+from atom.memory.service import Fading, Stats
 
 MAX_TURNS = 5_000
 Score = Annotated[float, Field(ge=-1, le=1)]
@@ -73,7 +73,8 @@ class EpisodeOut(BaseModel):
     bytes: int
     access_count: int
     last_access_at: datetime | None
-    stability_days: float
+    decay_score: float = Field(description="0 to 1: how likely it is to be remembered now. Old ones stay findable.")
+    stability_days: float = Field(description="Days until its decay score has halved.")
     created_by: str
     created_at: datetime
 
@@ -181,11 +182,17 @@ class RecallOut(BaseModel):
     seconds: float
 
 
-def episode_out(episode: Episode, agent: str) -> EpisodeOut:
-    fields: dict[str, Any] = {
-        name: getattr(episode, name) for name in EpisodeOut.model_fields if name not in {"agent", "run_id", "ref"}
-    }
-    return EpisodeOut(**fields, agent=agent, run_id=episode.execution_id, ref=episode.source_ref)
+def episode_out(episode: Episode, agent: str, fading: Fading) -> EpisodeOut:
+    elsewhere = {"agent", "run_id", "ref", "decay_score", "stability_days"}
+    fields: dict[str, Any] = {name: getattr(episode, name) for name in EpisodeOut.model_fields if name not in elsewhere}
+    return EpisodeOut(
+        **fields,
+        agent=agent,
+        run_id=episode.execution_id,
+        ref=episode.source_ref,
+        decay_score=round(fading.score, 4),
+        stability_days=round(fading.half_life_days, 2),
+    )
 
 
 def segment_out(segment: Segment) -> SegmentOut:
