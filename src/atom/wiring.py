@@ -44,6 +44,7 @@ from atom.llm.keys.rotation import ROTATE_JOB, rotate_handler
 from atom.llm.layer import Base, ModelLayer, build_models
 from atom.llm.service import Factory
 from atom.memory.adapters.cold_objects import open_cold_store
+from atom.memory.consolidation_jobs import CONSOLIDATE_JOB, consolidate_handler, consolidations
 from atom.memory.layer import MemoryLayer, build_memory
 from atom.ops.checks import PROBE_POOL, llm_check, standard_checks
 from atom.ops.health import HealthService
@@ -184,11 +185,14 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         clock=base.clock,
         cold=open_cold_store(settings.memory, settings.home),
     )
-    chores = (*governance.chores, *triggers.chores, RunMemory(memory.service).remember)
     jobs, sealed = JobService(base.doorbell), (triggers.secrets, governance.webhooks.service)
+    schedule = consolidations(jobs, memory.metrics, settings.memory)
+    remembering = (RunMemory(memory.service).remember, schedule.start_due)
+    chores = (*governance.chores, *triggers.chores, *remembering)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
         ROTATE_JOB: rotate_handler(base.sessions, layer.keys, sealed),
+        CONSOLIDATE_JOB: consolidate_handler(memory.consolidator, memory.metrics),
     }
     parts = Parts(
         base, guard, identity, agents, work.runs, triggers, work.control, approvals, training, memory,

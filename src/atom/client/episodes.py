@@ -76,6 +76,27 @@ class Written(Wire):
     created: bool
 
 
+class AcceptedJob(Wire):
+    job_id: str
+    status_url: str = ""
+
+
+class SplitEpisode(Wire):
+    """`sources` are hot again."""
+
+    id: str
+    sources: tuple[str, ...] = ()
+
+
+class AgeStats(Wire):
+    """Episodes of a tier that ended `days` ago or more, up to the next such number; bytes of their texts."""
+
+    tier: str
+    days: int
+    episodes: int = 0
+    bytes: int = 0
+
+
 class TierStats(Wire):
     episodes: int = 0
     segments: int = 0
@@ -85,6 +106,7 @@ class TierStats(Wire):
 class MemoryStats(Wire):
     tiers: dict[str, TierStats] = Field(default_factory=dict)
     unembedded: int = 0
+    ages: tuple[AgeStats, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +140,18 @@ class Episodes:
         body = {"feedback": feedback} if note is None else {"feedback": feedback, "note": note}
         return await self.transport.ask(Episode, "POST", f"{_episode(episode_id)}/feedback", body=body)
 
-    async def stats(self, agent: str | None = None) -> MemoryStats:
-        return await self.transport.ask(MemoryStats, "GET", "/api/episodes/stats", query={"agent": agent})
+    async def stats(self, agent: str | None = None, *, ages: bool = False) -> MemoryStats:
+        """`ages`: also how old what is in each tier is, which takes a look at every episode."""
+        query = {"agent": agent, "ages": "true" if ages else None}
+        return await self.transport.ask(MemoryStats, "GET", "/api/episodes/stats", query=query)
+
+    async def consolidate(self, agent: str | None = None, *, dry_run: bool = False) -> AcceptedJob:
+        """Of one agent or of all; the job's report says what was done."""
+        body = {"agent": agent, "dry_run": dry_run}
+        return await self.transport.ask(AcceptedJob, "POST", "/api/episodes/consolidate", body=body)
+
+    async def split(self, episode_id: str) -> SplitEpisode:
+        return await self.transport.ask(SplitEpisode, "POST", f"{_episode(episode_id)}/split")
 
 
 def _episode(episode_id: str) -> str:

@@ -13,6 +13,7 @@ from atom.identity.guard import Guard, GuardedRoute
 from atom.identity.models import Permission, Principal
 from atom.infra.db import Sessions, unit_of_work
 from atom.kit.pages import MAX_LIMIT, parse_cursor, to_page
+from atom.memory import age_store
 from atom.memory.drafts import Draft, Outcome, Source
 from atom.memory.layer import MemoryLayer
 from atom.memory.models import Episode, Tier
@@ -87,10 +88,12 @@ def recall_routes(memory: MemoryLayer, sessions: Sessions, guard: Guard) -> APIR
     service = memory.service
 
     @router.get("/stats", dependencies=[reader])
-    async def episode_stats(agent: str | None = None) -> StatsOut:
-        """How much there is in each tier, of one agent or of all."""
+    async def episode_stats(agent: str | None = None, *, ages: bool = False) -> StatsOut:
+        """How much there is in each tier, of one agent or of all. `ages` looks at every episode."""
         async with unit_of_work(sessions) as session:
-            return stats_out(await service.stats(session, agent))
+            agent_id = (await service.agents.get(session, agent)).id if agent is not None and ages else None
+            found = await age_store.ages(session, agent_id) if ages else []
+            return stats_out(await service.stats(session, agent), found)
 
     @router.post("/recall", dependencies=[reader])
     async def recall(body: RecallIn) -> RecallOut:

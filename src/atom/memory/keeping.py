@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.governance import audit_book
 from atom.kit.text import clean
-from atom.memory import policy_store, store, tier_store
+from atom.memory import links, policy_store, store, tier_store
 from atom.memory.errors import EpisodeHeldError, EpisodeInvalidError, EpisodeNotFoundError
 from atom.memory.models import MemoryPolicy, Tier
 
@@ -64,11 +64,13 @@ async def forget(
     session: AsyncSession, by: str, id_: UUID, *, reason: str, agent_id: UUID | None = None, run_id: UUID | None = None
 ) -> None:
     """The episode is gone for good, with its segments, lexemes, vectors and body; a tombstone and the audit say that
-    there was one. `agent_id`: only of this agent. `run_id`: the run that asks for it.
+    there was one. So is the consolidated episode that had its words; the other sources of that one stay.
+    `agent_id`: only of this agent. `run_id`: the run that asks for it.
 
     Raises EpisodeNotFoundError, EpisodeHeldError (a legal hold), EpisodeInvalidError.
     """
     why = _reason(reason, "reason")
+    await links.lock_around(session, id_)
     found = await store.get(session, id_, lock=True)
     if found is None or (agent_id is not None and found[0].agent_id != agent_id):
         raise EpisodeNotFoundError(str(id_))
@@ -77,11 +79,13 @@ async def forget(
     rules = await rules_of(session, episode.agent_id)
     if rules.legal_hold:
         raise EpisodeHeldError(agent, rules.hold_reason)
+    gone_with_it = await links.dissolve(session, id_)
     tier = Tier(episode.storage_tier)
     [locked] = await tier_store.lock(session, [id_], tier)
     await tier_store.count(session, locked, tier, locked.bytes if tier is Tier.HOT else locked.stored, -1)
     await policy_store.bury(session, episode, reason=why, by=by)
     gone = {"episode_id": str(id_), "segments": episode.segments, "bytes": episode.bytes, "source": episode.source}
+    gone |= {"consolidated": str(gone_with_it)} if gone_with_it else {}
     await audit_book.record(
         session,
         actor=by,

@@ -26,6 +26,7 @@ from atom.memory.metrics import MemoryMetrics
 from atom.memory.models import Tier
 from atom.memory.ranking import Candidate, Ranked, rank, tokens_of
 from atom.memory.recall_store import Asked, Matching, Place, Vector
+from atom.memory.twins import without_twins
 from atom.retrieval.ports import Embedder
 from atom.settings import MemorySettings
 
@@ -139,7 +140,7 @@ class RecallService:
         async with unit_of_work(self.sessions) as session:
             words_only = await self._words_only(session, wanted)
             usable = vector if words_only is None else None
-            parts = await self._parts(session, wanted, usable)
+            parts = await without_twins(session, await self._parts(session, wanted, usable))
         hits = chosen(await self.texts.filled(parts), self._limit(wanted) + 1)
         kept, tokens, cut = self._fitting(hits, wanted)
         async with unit_of_work(self.sessions) as session:

@@ -174,7 +174,7 @@ class MemoryService:
             "importance": importance,
             "provenance": clean_json({**draft.provenance, "importance": importance}),
             "labels": sorted(label.value for label in draft.labels),
-            "entities": entities_of(turns),
+            "entities": entities_of(turns) if draft.entities is None else [*draft.entities],
             "started_at": turns[0].at,
             "ended_at": turns[-1].at,
             "stability_days": float(self.settings.episode_decay_days),

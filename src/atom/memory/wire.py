@@ -1,5 +1,6 @@
 """What episodes and recalls look like in the API."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -7,6 +8,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from atom.governance.models import Label
+from atom.memory.age_store import Age
 from atom.memory.drafts import Outcome, SegmentKind, Source, Turn
 from atom.memory.hits import Hit, Reason
 from atom.memory.models import Episode, Segment, Tier
@@ -116,8 +118,16 @@ class TierOut(BaseModel):
     bytes: int
 
 
+class AgeOut(BaseModel):
+    tier: Tier
+    days: int = Field(description="It ended so many days ago or more, up to the next such number of the list.")
+    episodes: int
+    bytes: int = Field(description="Of the texts, unpacked.")
+
+
 class StatsOut(BaseModel):
     tiers: dict[Tier, TierOut]
+    ages: list[AgeOut] = Field(description="Empty unless they were asked for.")
     unembedded: int = Field(description="Segments that cannot be found by meaning yet.")
 
 
@@ -199,13 +209,17 @@ def segment_out(segment: Segment) -> SegmentOut:
     return SegmentOut(**{name: getattr(segment, name) for name in SegmentOut.model_fields})
 
 
-def stats_out(stats: Stats) -> StatsOut:
+def stats_out(stats: Stats, ages: Sequence[Age]) -> StatsOut:
     empty = TierOut(episodes=0, segments=0, bytes=0)
     tiers = {
         Tier(name): TierOut(episodes=one.episodes, segments=one.segments, bytes=one.bytes)
         for name, one in stats.tiers.items()
     }
-    return StatsOut(tiers={tier: tiers.get(tier, empty) for tier in Tier}, unembedded=stats.unembedded)
+    return StatsOut(
+        tiers={tier: tiers.get(tier, empty) for tier in Tier},
+        unembedded=stats.unembedded,
+        ages=[AgeOut(tier=Tier(one.tier), days=one.days, episodes=one.episodes, bytes=one.bytes) for one in ages],
+    )
 
 
 def recall_out(recalled: Recalled) -> RecallOut:

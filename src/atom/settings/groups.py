@@ -324,6 +324,15 @@ class MemorySettings(Group):
     recall_tokens: int = Field(
         default=4_000, ge=100, le=200_000, description="Most tokens, by estimate, of the segments of one recall."
     )
+    consolidation_threshold: int = Field(
+        default=100,
+        ge=2,
+        le=1_000_000,
+        description="Hot episodes of an agent above which consolidation works on it, until half as many are left.",
+    )
+    consolidate_every_hours: float = Field(
+        default=24.0, ge=0, le=8_760, description="How often the schedule consolidates; 0: never."
+    )
     archive_after_days: int = Field(
         default=90,
         ge=1,
