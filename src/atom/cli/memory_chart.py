@@ -1,7 +1,7 @@
 """How much is remembered, as a table and as bars: what is in each tier, and how old it is."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.bar import Bar
 from rich.table import Table
@@ -11,22 +11,31 @@ from atom.cli.output import Output
 from atom.client.episodes import AgeStats, MemoryStats
 
 WIDTH = 40
+SIGNS = 30
 COLOURS = {"hot": "red", "warm": "yellow", "cold": "blue"}
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def print_stats(out: Output, stats: MemoryStats) -> None:
-    rows = ((name, tier.episodes, tier.segments, tier.bytes) for name, tier in stats.tiers.items())
-    out.table(("tier", "episodes", "segments", "bytes"), rows)
+    """Bars of colour on a terminal, of signs elsewhere."""
+    out.table(("tier", "episodes", "segments", "bytes", "share"), _rows(out, stats))
     if out.tty:
-        sizes = [(name, name, tier.bytes) for name, tier in stats.tiers.items()]
-        _chart(out, "Bytes by tier, as they lie there", sizes)
+        _chart(out, "Bytes by tier, as they lie there", [(name, name, one.bytes) for name, one in stats.tiers.items()])
         _chart(out, "Bytes of texts by age", _by_age(stats.ages))
     elif stats.ages:
         out.line()
         out.table(("tier", "days", "episodes", "bytes"), ((a.tier, a.days, a.episodes, a.bytes) for a in stats.ages))
     if stats.unembedded:
         out.note(f"{stats.unembedded} segments are not to be found by meaning yet.")
+
+
+def _rows(out: Output, stats: MemoryStats) -> Iterator[tuple[object, ...]]:
+    whole = sum(tier.bytes for tier in stats.tiers.values()) or 1
+    for name, tier in stats.tiers.items():
+        share = f"{100 * tier.bytes / whole:.0f} %" + (
+            "" if out.tty else "  " + "#" * round(SIGNS * tier.bytes / whole)
+        )
+        yield name, tier.episodes, tier.segments, tier.bytes, share
 
 
 def size(count: int) -> str:
