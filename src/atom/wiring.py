@@ -177,15 +177,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     audit = build_audit(base.sessions, base.clock, settings.audit, settings.home)
     below = trigger_layer.Base(base.sessions, base.outbox, reader, base.clock, agents, work.runs, training, layer.vault)
     triggers = trigger_layer.build_triggers(below)
-    memory = build_memory(
-        agents,
-        settings.memory,
-        base.sessions,
-        embedder=search.embedder,
-        registry=base.registry,
-        clock=base.clock,
-        cold=open_cold_store(settings.memory, settings.home),
-    )
+    memory = _memory(settings, base, agents, search)
     jobs, sealed = JobService(base.doorbell), (triggers.secrets, governance.webhooks.service)
     archive = memory_jobs.ArchiveSchedule(jobs, settings.memory).start_due
     chores = (*governance.chores, *triggers.chores, RunMemory(memory.service).remember, archive)
@@ -207,6 +199,14 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         sequencer=Sequencer(base.sessions, base.outbox.written, base.stamped),
         listener=Listener(libpq(direct), {CHANNEL: lambda _: base.stamped.set(), **work.heard}),
         sweep=_sweep(settings, base, work, (approvals.expire_due, layer.budgets.expire, *chores)),
+    )
+
+
+def _memory(settings: Settings, base: Foundation, agents: AgentService, search: WorkspaceSearch) -> MemoryLayer:
+    cold = open_cold_store(settings.memory, settings.home)
+    registry, clock = base.registry, base.clock
+    return build_memory(
+        agents, settings.memory, base.sessions, embedder=search.embedder, registry=registry, clock=clock, cold=cold
     )
 
 

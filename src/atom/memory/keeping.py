@@ -64,7 +64,7 @@ async def forget(
     session: AsyncSession, by: str, id_: UUID, *, reason: str, agent_id: UUID | None = None, run_id: UUID | None = None
 ) -> None:
     """The episode is gone for good, with its segments, lexemes, vectors and body; a tombstone and the audit say that
-    there was one. Of a cold body the key is gone, and the next archive deletes what it had encrypted.
+    there was one. Of a cold body the key is gone, and archives delete what it had encrypted.
 
     `agent_id`: only of this agent. `run_id`: the run that asks for it.
 
