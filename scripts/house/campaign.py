@@ -26,12 +26,12 @@ MORE = {  # volumes of tests that are not property tests
     "CRASH_POINTS": "all",
     "CANCELLATIONS": "1000",
     "VAULT_VOLUME": "all",
+    "MEMORY_VOLUME": "all",
     "LLM_FAULTS": "all",
     "PARALLEL_RUNS": "100",
     "REVOCATION_DECISIONS": "10000",
     "AUDIT_TRIALS": "100",
     "TRIGGER_ROUNDS": "200",
-    "MEMORY_VOLUME": "all",
 }
 FILE_TIMEOUT = 7200  # seconds for one test file
 

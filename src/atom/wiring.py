@@ -43,11 +43,13 @@ from atom.llm.directory import CHANNEL as MODELS_CHANNEL
 from atom.llm.keys.rotation import ROTATE_JOB, rotate_handler
 from atom.llm.layer import Base, ModelLayer, build_models
 from atom.llm.service import Factory
+from atom.memory import jobs as memory_jobs
 from atom.memory.adapters.cold_objects import open_cold_store
-from atom.memory.consolidation_jobs import CONSOLIDATE_JOB, consolidate_handler, consolidations
+from atom.memory.consolidation_jobs import CONSOLIDATE_JOB, ConsolidationSchedule, consolidate_handler
 from atom.memory.layer import MemoryLayer, build_memory
 from atom.ops.checks import PROBE_POOL, llm_check, standard_checks
 from atom.ops.health import HealthService
+from atom.ops.memory_check import memory_check
 from atom.ops.vault_check import vault_check
 from atom.retrieval.workspace import WorkspaceSearch, workspace_search
 from atom.runs.adapters.bucket_workspaces import bucket_workspaces
@@ -176,23 +178,17 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     audit = build_audit(base.sessions, base.clock, settings.audit, settings.home)
     below = trigger_layer.Base(base.sessions, base.outbox, reader, base.clock, agents, work.runs, training, layer.vault)
     triggers = trigger_layer.build_triggers(below)
-    memory = build_memory(
-        agents,
-        settings.memory,
-        base.sessions,
-        embedder=search.embedder,
-        registry=base.registry,
-        clock=base.clock,
-        cold=open_cold_store(settings.memory, settings.home),
-    )
+    memory = _memory(settings, base, agents, search)
     jobs, sealed = JobService(base.doorbell), (triggers.secrets, governance.webhooks.service)
-    schedule = consolidations(jobs, memory.metrics, settings.memory)
-    remembering = (RunMemory(memory.service).remember, schedule.start_due)
+    archive = memory_jobs.ArchiveSchedule(jobs, settings.memory).start_due
+    consolidation = ConsolidationSchedule(jobs, memory).start_due
+    remembering = (RunMemory(memory.service).remember, consolidation, archive)
     chores = (*governance.chores, *triggers.chores, *remembering)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
         ROTATE_JOB: rotate_handler(base.sessions, layer.keys, sealed),
-        CONSOLIDATE_JOB: consolidate_handler(memory.consolidator, memory.metrics),
+        **memory_jobs.handlers(memory),
+        CONSOLIDATE_JOB: consolidate_handler(memory),
     }
     parts = Parts(
         base, guard, identity, agents, work.runs, triggers, work.control, approvals, training, memory,
@@ -210,6 +206,14 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     )
 
 
+def _memory(settings: Settings, base: Foundation, agents: AgentService, search: WorkspaceSearch) -> MemoryLayer:
+    cold = open_cold_store(settings.memory, settings.home)
+    registry, clock = base.registry, base.clock
+    return build_memory(
+        agents, settings.memory, base.sessions, embedder=search.embedder, registry=registry, clock=clock, cold=cold
+    )
+
+
 def _sweep(settings: Settings, base: Foundation, work: "Running", chores: Sequence[Chore]) -> Sweep:
     finders = {Topic.RUN: work.claims.to_ring, Topic.JOB: waiting_jobs}
     every = (work.patience.wake_due, *chores)
@@ -220,7 +224,8 @@ def _health(settings: Settings, base: Foundation, layer: ModelLayer) -> HealthSe
     local = partial(local_weights.missing, settings.llm.local.model_path)
     llm, vault = llm_check(layer.llm.choose, local, layer.llm.away), vault_check(base.sessions, layer.vault)
     checks = standard_checks(base.probes, base.outage, settings.redis, llm, vault)
-    return HealthService(checks, __version__, base.clock)
+    memory = memory_check(base.sessions, settings.memory, base.clock)
+    return HealthService((*checks, memory), __version__, base.clock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,3 +140,62 @@ async def test_a_file_that_is_no_transcript_is_refused_before_anything_is_writte
     told = await say("episodes", "import", "guide", str(file), code=2)
     assert "line 4" in told.err
     assert parsed((await say("episodes", "list", "--json")).out)["items"] == []
+
+
+async def test_archive_restore_policy_and_forget(atom: RunningAtom, say: Said, tmp_path: Path) -> None:
+    file = tmp_path / "chats.jsonl"
+    file.write_text(CHATS, encoding="utf-8")
+    await say("episodes", "import", "guide", str(file))
+    dry = parsed((await say("episodes", "archive", "--dry-run", "--json")).out)["report"]
+    assert (dry["episodes"], dry["examples"][0]["agent"]) == (3, "guide")
+    done = parsed((await say("episodes", "archive", "--agent", "guide", "--json")).out)["report"]
+    assert (done["episodes"], done["bytes_freed"]) == (3, dry["bytes"])
+    listed = parsed((await say("episodes", "list", "--tier", "cold", "--json")).out)["items"]
+    assert "cold" in (await say("episodes", "list")).out
+    first = listed[0]["id"]
+    assert "Which ones?" in (await say("episodes", "restore", code=2)).err
+    assert parsed((await say("episodes", "restore", first, "--json")).out)["report"]["episodes"] == 1
+    assert "completed" in (await say("episodes", "restore", "--all")).out
+    assert "Case 7" in (await say("episodes", "policy", "guide", "--hold", "Case 7", "--retention-days", "90")).out
+    refused = await say("episodes", "forget", first, "--reason", "asked for", "--yes", code=1)
+    assert "legal hold" in refused.err
+    rules = parsed((await say("episodes", "policy", "guide", "--no-hold", "--json")).out)
+    assert (rules["legal_hold"], rules["retention_days"]) == (False, 90)
+    await say("episodes", "forget", first, "--reason", "asked for", code=1)  # nobody answers the question
+    assert len(parsed((await say("episodes", "list", "--json")).out)["items"]) == 3
+    assert "is forgotten" in (await say("episodes", "forget", first, "--reason", "asked for", "--yes")).out
+    assert len(parsed((await say("episodes", "list", "--json")).out)["items"]) == 2
+
+
+async def test_an_export_is_imported_as_it_was_from_any_tier(atom: RunningAtom, say: Said, tmp_path: Path) -> None:
+    odd = {
+        "speaker": "Ann",
+        "text": "A \u2028 line, \x85, 漢字 and 🦉.",
+        "at": "2026-05-04T09:00:00.123456Z",
+        "ref": "D1",
+    }
+    turns = [odd, {"speaker": "Ben", "text": "long " * 5_000, "at": "2026-05-04T09:02:00Z", "kind": "reply"}]
+    body = {"agent": "guide", "turns": turns, "title": "Odd", "labels": [], "outcome": "success", "importance": 0.9}
+    answer = await atom.http.post("/api/episodes", json=body)
+    assert answer.status_code == 201, answer.text
+    await say("episodes", "archive")
+    file = tmp_path / "export.jsonl"
+    file.write_text(_json_lines((await say("episodes", "export", "--agent", "guide")).out), encoding="utf-8")
+    await atom.agent("heir")
+    assert "1 imported" in (await say("episodes", "import", "heir", str(file), "--keep-labels")).out
+    assert "1 known" in (await say("episodes", "import", "heir", str(file), "--keep-labels")).out
+    [one, two] = [
+        json.loads(_json_lines((await say("episodes", "export", "--agent", name)).out)) for name in ("guide", "heir")
+    ]
+    for name in ("turns", "title", "summary", "labels", "outcome", "importance", "ref"):
+        assert one[name] == two[name], name
+    assert "".join(turn["text"] for turn in two["turns"][1:]) == "long " * 5_000
+    await atom.agent("stranger")
+    await say("episodes", "import", "stranger", str(file))
+    third = json.loads(_json_lines((await say("episodes", "export", "--agent", "stranger")).out))
+    assert third["labels"] == ["untrusted"], "nobody vouched for the file"
+
+
+def _json_lines(out: str) -> str:
+    """Without the log lines of the server, which runs in the same process here."""
+    return "\n".join(line for line in out.split("\n") if line.startswith("{"))

@@ -250,6 +250,7 @@ def test_db_2_health_curl_prints_healthy(operator: Operator) -> None:
         "workers": "healthy",
         "schema": "healthy",
         "vault": "disabled",
+        "memory": "healthy",
     }
 
 

@@ -65,7 +65,8 @@ class Bench:
 
     def worker(self, embedder: Embedder | None = None) -> EmbeddingWorker:
         """Another process that makes vectors."""
-        return EmbeddingWorker(self.sessions, embedder or self.embedder, Signal(), self.layer.embedding.metrics)
+        chosen = embedder or self.embedder
+        return EmbeddingWorker(self.sessions, chosen, Signal(), self.layer.metrics, self.layer.reading)
 
     async def agent(self, name: str) -> UUID:
         return await agent_in(self.sessions, name)

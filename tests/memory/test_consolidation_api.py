@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from atom.durable.models import JobStatus
 from atom.infra.db import unit_of_work
 from atom.kit.ids import new_id
-from atom.memory.consolidation_jobs import KIND, Consolidations
+from atom.memory.consolidation_jobs import CONSOLIDATE, ConsolidationSchedule
 from atom.settings import MemorySettings
 from atom.web.testing import RunningAtom
 from tests.memory.conftest import Bench
@@ -94,7 +95,9 @@ class Jobs:
 
 async def test_the_schedule_starts_one_job_where_there_is_work_and_then_waits(memory: Bench) -> None:
     jobs: Any = Jobs()
-    schedule = Consolidations(jobs, memory.layer.metrics, 4, 24)
+    settings = memory.service.settings.model_copy(update={"consolidation_threshold": 4})
+    layer = replace(memory.layer, service=replace(memory.service, settings=settings))
+    schedule = ConsolidationSchedule(jobs, layer)
 
     async def chore() -> None:
         async with unit_of_work(memory.sessions) as session:
@@ -102,7 +105,7 @@ async def test_the_schedule_starts_one_job_where_there_is_work_and_then_waits(me
 
     await chore()
     assert jobs.started == [], "nobody has so much"
-    assert await memory.rows("SELECT kind, outcome FROM memory_job_run") == [(KIND, "done")]
+    assert await memory.rows("SELECT kind, outcome FROM memory_job_run") == [(CONSOLIDATE, "done")]
     await fill(memory.sessions, memory.service, memory.agent_id, 5)
     await chore()
     assert jobs.started == [], "a day has not gone by"
@@ -111,6 +114,4 @@ async def test_the_schedule_starts_one_job_where_there_is_work_and_then_waits(me
     )
     await chore()
     await chore()
-    assert [(job["agent_id"], job["dry_run"], job["actor"]) for job in jobs.started] == [
-        (None, False, "system:schedule")
-    ]
+    assert [(job["agent_id"], job["dry_run"], job["actor"]) for job in jobs.started] == [(None, False, "system")]

@@ -33,7 +33,7 @@ from atom.wiring import build
 from tests.support.raw_http import Answer, request, send
 from tests.support.serving import served_here
 
-CHECKS = ["database", "schema", "redis", "llm", "sandbox", "workers", "vault"]
+CHECKS = ["database", "schema", "redis", "llm", "sandbox", "workers", "vault", "memory"]
 LIMIT = 2.5
 BACK = 5.0
 
@@ -78,7 +78,7 @@ async def test_all_is_well(database: URL, home: Path) -> None:
         body = await healthy(atom.url)
         assert body["checks"] == {
             "database": "healthy", "schema": "healthy", "redis": "disabled", "llm": "healthy",
-            "sandbox": "disabled", "workers": "healthy", "vault": "disabled",
+            "sandbox": "disabled", "workers": "healthy", "vault": "disabled", "memory": "healthy",
         }  # fmt: skip
         live = await send(atom.url, request("GET", "/health/live", "Host: x"))
         assert (live.status, live.json()) == (200, {"status": "healthy", "version": __version__})

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from atom.cli import consolidation
+from atom.cli import consolidation, episode_care
 from atom.cli.memory_chart import print_stats
 from atom.cli.options import After, Json, Limit, example
 from atom.cli.output import Output, moment, one_line, to_json
@@ -20,6 +20,7 @@ from atom.memory.transcripts import Format, Transcript, read
 
 app = typer.Typer()
 app.add_typer(consolidation.app)
+app.add_typer(episode_care.app)
 EpisodeArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the episode.")]
 OfAgent = Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="Only this agent's.")]
 
@@ -162,6 +163,9 @@ def import_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The transcripts.", exists=True, dir_okay=False)],
     *,
     format_: Annotated[Format, typer.Option("--format", help="How the file is written.")] = Format.JSONL,
+    keep_labels: Annotated[
+        bool, typer.Option("--keep-labels", help="The file is an export of yours: you vouch for the labels in it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Import transcripts of chats. What was imported before is left as it is, so a cut import is simply repeated."""
@@ -171,7 +175,9 @@ def import_file(
     with connect() as atom, bar(out.notes, "Importing") as advance:
         for number, one in enumerate(found):
             advance(number, len(found))
-            created += atom.call(atom.client.episodes.write(agent, _turns(one), **_fields(one, file))).created
+            created += atom.call(
+                atom.client.episodes.write(agent, _turns(one), **_fields(one, file, keep_labels=keep_labels))
+            ).created
         advance(len(found), len(found))
     if as_json:
         out.json({"episodes": len(found), "created": created, "known": len(found) - created})
@@ -188,13 +194,20 @@ def _text(file: Path) -> str:
 
 def _turns(one: Transcript) -> list[dict[str, Any]]:
     return [
-        {"speaker": turn.speaker, "text": turn.text, "at": rfc3339(turn.at), "kind": turn.kind, "ref": turn.ref}
+        {"speaker": turn.speaker, "text": turn.text, "at": turn.at.isoformat(), "kind": turn.kind, "ref": turn.ref}
         for turn in one.turns
     ]
 
 
-def _fields(one: Transcript, file: Path) -> dict[str, Any]:
-    said = {"title": one.title, "outcome": one.outcome}
+def _fields(one: Transcript, file: Path, *, keep_labels: bool) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "title": one.title,
+        "outcome": one.outcome,
+        "summary": one.summary,
+        "importance": one.importance,
+    }
+    if one.labels is not None:
+        said["labels"] = list(one.labels) if keep_labels else sorted({*one.labels, "untrusted"})
     known = {name: value for name, value in said.items() if value is not None}
     return {**known, "ref": one.ref, "imported": True, "provenance": {**one.provenance, "file": file.name}}
 
@@ -235,6 +248,9 @@ def _print_episode(out: Output, episode: Episode) -> None:
 def _print_recall(out: Output, recalled: Recall) -> None:
     rows = ((_score(hit), hit.reason, moment(hit.at), hit.speaker, _why(hit), hit.text) for hit in recalled.items)
     out.table(("score", "reason", "at", "speaker", "why", "text"), rows)
+    away = [hit for hit in recalled.items if hit.body == "away"]
+    if away:
+        out.note(f"{len(away)} of them show summaries: their texts are away ({away[0].away_reason}).")
     if recalled.words_only:
         out.note(f"By words only ({recalled.words_only}): see `docs/operate/memory.md`.")
     if recalled.cut:

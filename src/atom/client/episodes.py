@@ -1,13 +1,15 @@
 """The client's side of memory."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
 
-from atom.client.models import At, Page, Wire
+from atom.client.models import At, JobRef, Page, Wire
 from atom.client.transport import Transport, segment
+
+MAX_PAGES = 10_000_000
 
 
 class Episode(Wire):
@@ -48,12 +50,16 @@ class Segment(Wire):
 
 
 class Hit(Segment):
-    """`why`: lexical, cosine, neighbour, session and strength, as the score was made of them."""
+    """`why`: lexical, cosine, neighbour, session and strength, as the score was made of them. `body` is "away" where
+    `text` is the summary of the episode, because of the error of this code."""
 
     episode_id: str
     title: str = ""
     outcome: str = ""
     labels: tuple[str, ...] = ()
+    storage_tier: str = ""
+    body: str = "here"
+    away_reason: str | None = None
     reason: str = ""
     score: float | None = None
     terms: tuple[str, ...] = ()
@@ -109,6 +115,24 @@ class MemoryStats(Wire):
     ages: tuple[AgeStats, ...] = ()
 
 
+class Forgotten(Wire):
+    id: str
+    cold_pending: bool = False
+
+
+class MemoryRules(Wire):
+    agent: str
+    decay_days: int | None = None
+    retention_days: int | None = None
+    legal_hold: bool = False
+    hold_reason: str | None = None
+
+
+class ExportPage(Wire):
+    items: tuple[dict[str, Any], ...]
+    next: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Episodes:
     transport: Transport
@@ -152,6 +176,37 @@ class Episodes:
 
     async def split(self, episode_id: str) -> SplitEpisode:
         return await self.transport.ask(SplitEpisode, "POST", f"{_episode(episode_id)}/split")
+
+    async def archive(self, **fields: Any) -> JobRef:
+        """Fields: agent, older_than_days, dry_run. Without any: the whole store."""
+        return await self.transport.ask(JobRef, "POST", "/api/episodes/archive", body=fields)
+
+    async def restore(self, **fields: Any) -> JobRef:
+        """Fields: ids, agent, dry_run. Without any: everything."""
+        return await self.transport.ask(JobRef, "POST", "/api/episodes/restore", body=fields)
+
+    async def forget(self, episode_id: str, reason: str) -> Forgotten:
+        return await self.transport.ask(Forgotten, "DELETE", _episode(episode_id), query={"reason": reason})
+
+    async def rules(self, agent: str) -> MemoryRules:
+        return await self.transport.ask(MemoryRules, "GET", f"/api/episodes/policies/{segment(agent)}")
+
+    async def set_rules(self, agent: str, rules: dict[str, Any]) -> MemoryRules:
+        """decay_days, retention_days, legal_hold and hold_reason, in place of those before."""
+        path = f"/api/episodes/policies/{segment(agent)}"
+        return await self.transport.ask(MemoryRules, "PUT", path, body=rules)
+
+    async def export(self, agent: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Whole episodes, the oldest first."""
+        after: str | None = None
+        for _ in range(MAX_PAGES):
+            query = {"agent": agent, "after": after}
+            page = await self.transport.ask(ExportPage, "GET", "/api/episodes/export", query=query)
+            for item in page.items:
+                yield item
+            after = page.next
+            if after is None:
+                return
 
 
 def _episode(episode_id: str) -> str:

@@ -111,6 +111,14 @@ async def due_counts(session: AsyncSession, wanted: Due) -> tuple[int, int, int]
     return int(row[0]), int(row[1]), int(row[2])
 
 
+async def due_any(session: AsyncSession, wanted: Due) -> bool:
+    """Whether anything is due: an episode, or what is left of something that was forgotten."""
+    if await session.scalar(select(Episode.id).where(*wanted.conditions()).limit(1)) is not None:
+        return True
+    left = select(ColdObject.id).where(ColdObject.state == "stored", ColdObject.forgotten > 0)
+    return await session.scalar(left.limit(1)) is not None
+
+
 async def sparse(session: AsyncSession, *, limit: int) -> list[Planned]:
     """Cold episodes that are to move to another object."""
     objects = (await session.scalars(SPARSE)).all()
@@ -210,8 +218,7 @@ async def count_forgotten(session: AsyncSession, object_id: UUID) -> None:
 
 SWEEP = text("""
     UPDATE cold_object o SET state = 'garbage',
-        state_changed_at = CASE WHEN o.state = 'writing' OR o.forgotten > 0
-            THEN CAST('epoch' AS timestamptz) ELSE now() END
+        state_changed_at = CASE o.state WHEN 'writing' THEN CAST('epoch' AS timestamptz) ELSE now() END
     WHERE (o.state = 'writing' AND o.created_at <= now() - make_interval(secs => :orphan_seconds))
     OR (o.state = 'stored' AND NOT EXISTS (SELECT FROM episode_cold c WHERE c.object_id = o.id))
 """)
@@ -261,3 +268,29 @@ async def segment_places(session: AsyncSession, ids: Sequence[UUID]) -> list[tup
 async def summaries(session: AsyncSession, ids: Sequence[UUID]) -> dict[UUID, str]:
     query = select(Episode.id, Episode.title, Episode.summary).where(Episode.id.in_(ids))
     return {row[0]: row[2] or row[1] for row in (await session.execute(query)).all()}
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An episode with its turns; the texts of these are where its body is."""
+
+    episode: Episode
+    agent: str
+    turns: list[Segment]
+
+
+async def after(session: AsyncSession, agent_id: UUID | None, *, after: UUID, limit: int) -> list[Planned]:
+    """All episodes by id, behind `after`."""
+    query = select(Episode.id, Episode.agent_id, Episode.bytes, Episode.segments).where(Episode.id > after)
+    query = query if agent_id is None else query.where(Episode.agent_id == agent_id)
+    return [Planned(*row) for row in (await session.execute(query.order_by(Episode.id).limit(limit))).all()]
+
+
+async def whole(session: AsyncSession, ids: Sequence[UUID]) -> dict[UUID, Whole]:
+    query = select(Episode, Agent.name).join(Agent, Agent.id == Episode.agent_id).where(Episode.id.in_(ids))
+    found = {row[0].id: Whole(row[0], row[1], []) for row in (await session.execute(query)).all()}
+    turns = select(Segment).where(Segment.episode_id.in_(ids)).order_by(Segment.episode_id, Segment.position)
+    for turn in await session.scalars(turns):
+        if turn.episode_id in found:
+            found[turn.episode_id].turns.append(turn)
+    return found

@@ -10,7 +10,8 @@ from atom.durable.jobs import JobService
 from atom.identity.guard import Guard, GuardedRoute
 from atom.identity.models import Permission, Principal
 from atom.infra.db import Sessions, unit_of_work
-from atom.memory.consolidation_jobs import consolidations
+from atom.memory.archive_api import AcceptedOut
+from atom.memory.consolidation_jobs import start_consolidation
 from atom.memory.layer import MemoryLayer
 
 
@@ -18,11 +19,6 @@ class ConsolidateIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
     agent: str | None = Field(default=None, max_length=64, description="Name or id; without it, every agent.")
     dry_run: bool = Field(default=False, description="Only count what would be done.")
-
-
-class AcceptedConsolidationOut(BaseModel):
-    job_id: UUID
-    status_url: str
 
 
 class SplitOut(BaseModel):
@@ -33,18 +29,17 @@ class SplitOut(BaseModel):
 def routes(memory: MemoryLayer, jobs: JobService, sessions: Sessions, guard: Guard) -> APIRouter:
     router = APIRouter(prefix="/api/episodes", tags=["episodes"], route_class=GuardedRoute)
     Writer = Annotated[Principal, Depends(guard.requires(Permission.MEMORY_WRITE))]  # noqa: N806 - a type
-    jobs_of = consolidations(jobs, memory.metrics, memory.service.settings)
 
     @router.post("/consolidate", status_code=202)
-    async def consolidate(by: Writer, body: ConsolidateIn | None = None) -> AcceptedConsolidationOut:
+    async def consolidate(by: Writer, body: ConsolidateIn | None = None) -> AcceptedOut:
         """Sum up old episodes that are alike, of agents with more hot ones than `memory.consolidation_threshold`. The
         job's report has the counts and the bytes freed; nothing is lost."""
         wanted = body or ConsolidateIn()
         async with unit_of_work(sessions) as session:
             agent = None if wanted.agent is None else await memory.service.agents.get(session, wanted.agent)
             agent_id = None if agent is None else agent.id
-            id_ = await jobs_of.start(session, by=by.actor, agent_id=agent_id, dry_run=wanted.dry_run)
-        return AcceptedConsolidationOut(job_id=id_, status_url=f"/api/jobs/{id_}")
+            id_ = await start_consolidation(session, jobs, actor=by.actor, agent_id=agent_id, dry_run=wanted.dry_run)
+        return AcceptedOut(job_id=id_, status_url=f"/api/jobs/{id_}")
 
     @router.post("/{episode_id}/split")
     async def split_episode(episode_id: UUID, by: Writer) -> SplitOut:

@@ -1,78 +1,67 @@
-"""The job that consolidates, by request or by schedule, and what is on record of it."""
+"""The job that consolidates, by request or by schedule, on record, resumed after a crash."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.durable.jobs import JobHandler, JobService, Progress
-from atom.durable.lease import FencedError
-from atom.errors import UnavailableError
-from atom.infra.db import after_commit, unit_of_work
+from atom.infra.db import after_commit
 from atom.memory import consolidation_store, job_runs
-from atom.memory.consolidating import Consolidated, Consolidator
+from atom.memory.consolidating import Consolidated
 from atom.memory.job_runs import RunOutcome
-from atom.memory.metrics import MemoryMetrics
-from atom.settings import MemorySettings
+from atom.memory.jobs import SYSTEM, Report, recorded
+from atom.memory.layer import MemoryLayer
 
-KIND = "consolidate"
-CONSOLIDATE_JOB = "memory_consolidate"
-SCHEDULE = "system:schedule"
+CONSOLIDATE = "consolidate"
+CONSOLIDATE_JOB = "episodes_consolidate"
+log = structlog.get_logger(service="episodic_memory")
+
+
+async def start_consolidation(
+    session: AsyncSession, jobs: JobService, *, actor: str, agent_id: UUID | None = None, dry_run: bool = False
+) -> UUID:
+    """The id of the job, in the caller's transaction. A dry run is on record as one that is not of everybody's memory:
+    it does nothing."""
+    run = await job_runs.record_started(session, CONSOLIDATE, whole=agent_id is None and not dry_run)
+    params = {"run": str(run), "agent_id": None if agent_id is None else str(agent_id), "dry_run": dry_run}
+    return await jobs.start(session, CONSOLIDATE_JOB, params, actor=actor)
+
+
+def consolidate_handler(memory: MemoryLayer) -> JobHandler:
+    async def handle(params: dict[str, Any], progress: Progress) -> Report:
+        agent = params["agent_id"]
+
+        async def work(run: UUID) -> Report:
+            agent_id, dry_run = None if agent is None else UUID(agent), bool(params["dry_run"])
+            return (await memory.consolidator.consolidate(agent_id, run, progress, dry_run=dry_run)).told()
+
+        return await recorded(memory, CONSOLIDATE, params, work)
+
+    return handle
 
 
 @dataclass(frozen=True, slots=True)
-class Consolidations:
-    """`every_hours` 0: only when somebody asks for it. `threshold`: hot episodes of an agent, above which there is
-    work."""
+class ConsolidationSchedule:
+    """A chore of the sweep, which one process of the cluster does at a time."""
 
     jobs: JobService
-    metrics: MemoryMetrics
-    threshold: int
-    every_hours: float
-
-    async def start(self, session: AsyncSession, *, by: str, agent_id: UUID | None, dry_run: bool) -> UUID:
-        """The job's id. A dry run is on record as one that is not of everybody's memory: nothing was done."""
-        run = await job_runs.record_started(session, KIND, whole=agent_id is None and not dry_run)
-        params = {"run": str(run), "agent_id": None if agent_id is None else str(agent_id), "dry_run": dry_run}
-        return await self.jobs.start(session, CONSOLIDATE_JOB, params, actor=by)
+    memory: MemoryLayer
 
     async def start_due(self, session: AsyncSession) -> None:
-        """A chore of the sweep, which one process of the cluster does at a time. Where no agent has so much that there
-        is work, that is found out at once."""
-        if not self.every_hours or not await job_runs.due(session, KIND, timedelta(hours=self.every_hours)):
+        """Where no agent has so much that there is work, that is found out at once, and no job is needed."""
+        settings = self.memory.service.settings
+        hours = settings.consolidate_every_hours
+        if not hours or not await job_runs.due(session, CONSOLIDATE, timedelta(hours=hours)):
             return
-        if await consolidation_store.any_crowded(session, threshold=self.threshold):
-            await self.start(session, by=SCHEDULE, agent_id=None, dry_run=False)
+        if await consolidation_store.any_crowded(session, threshold=settings.consolidation_threshold):
+            id_ = await start_consolidation(session, self.jobs, actor=SYSTEM)
+            log.info("memory.consolidation_started", job_id=str(id_))
             return
-        run = await job_runs.record_started(session, KIND)
+        run = await job_runs.record_started(session, CONSOLIDATE)
         await job_runs.record_finished(session, run, RunOutcome.DONE, Consolidated().told())
-        after_commit(session, self.metrics.jobs.labels(job=KIND, outcome=RunOutcome.DONE.value).inc)
-
-
-def consolidations(jobs: JobService, metrics: MemoryMetrics, settings: MemorySettings) -> Consolidations:
-    return Consolidations(jobs, metrics, settings.consolidation_threshold, settings.consolidate_every_hours)
-
-
-def consolidate_handler(consolidator: Consolidator, metrics: MemoryMetrics) -> JobHandler:
-    async def handle(params: dict[str, Any], progress: Progress) -> dict[str, Any]:
-        run, agent = UUID(params["run"]), params["agent_id"]
-        agent_id = None if agent is None else UUID(agent)
-        try:
-            report = await consolidator.consolidate(agent_id, run, progress, dry_run=params["dry_run"])
-        except (FencedError, UnavailableError):
-            raise  # another one goes on with it
-        except Exception:
-            await _finish(RunOutcome.FAILED, run, None)
-            raise
-        told = report.told()
-        await _finish(RunOutcome.DONE, run, told)
-        return told
-
-    async def _finish(outcome: RunOutcome, run: UUID, told: dict[str, Any] | None) -> None:
-        async with unit_of_work(consolidator.sessions) as session:
-            await job_runs.record_finished(session, run, outcome, told)
-        metrics.jobs.labels(job=KIND, outcome=outcome.value).inc()
-
-    return handle
+        ended = self.memory.metrics.jobs.labels(job=CONSOLIDATE, outcome=RunOutcome.DONE.value)
+        after_commit(session, ended.inc)

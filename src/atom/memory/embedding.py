@@ -1,6 +1,7 @@
 """Vectors for what was written: in batches, off the event loop, with no transaction open while a model computes."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from atom.events.service import Signal
 from atom.infra.db import Sessions, unit_of_work, with_retry
 from atom.memory import store, vector_store
 from atom.memory.metrics import MemoryMetrics
+from atom.memory.reading import Reading
 from atom.retrieval.ports import Embedder
 
 BATCH = 16  # a question waits behind at most one batch, 0.3 s of the local model
@@ -30,6 +32,7 @@ class EmbeddingWorker:
     embedder: Embedder | None
     written: Signal
     metrics: MemoryMetrics
+    reading: Reading
     poll_seconds: float = POLL_SECONDS
     _ready: bool = field(default=False, init=False)
     _missing_told: bool = field(default=False, init=False)
@@ -59,8 +62,11 @@ class EmbeddingWorker:
             taken = await vector_store.take(session, seconds=LEASE_SECONDS, limit=BATCH)
         if not taken:
             return await self._look(self.embedder)
-        vectors = await self.embedder.embed([text for _, text in taken])
-        rows, ids, model = vectors.rows(), [id_ for id_, _ in taken], self.embedder.name
+        texts = await self._texts(taken)
+        if not texts:
+            return True
+        vectors = await self.embedder.embed([*texts.values()])
+        rows, ids, model = vectors.rows(), [*texts], self.embedder.name
 
         async def record() -> None:
             async with unit_of_work(self.sessions) as session:
@@ -69,6 +75,12 @@ class EmbeddingWorker:
         await with_retry(record, attempts=RECORD_ATTEMPTS)
         log.debug("memory.embedded", segments=len(ids), model=model)
         return True
+
+    async def _texts(self, taken: Sequence[tuple[UUID, str | None]]) -> dict[UUID, str]:
+        """What is in no row comes from its body; where that is not to be had it is tried again after the lease."""
+        away = [id_ for id_, text in taken if text is None]
+        found = await self.reading.segment_texts(away) if away else {}
+        return {id_: text for id_, text in taken if text is not None} | found
 
     async def _prepared(self, embedder: Embedder) -> bool:
         if not self._ready:

@@ -71,10 +71,11 @@ class ColdStoreUnavailableError(UnavailableError):
         )
 
 
-class ColdObjectMissingError(InternalError):
-    """An object that the database names is not in the cold store."""
+class ColdObjectMissingError(UnavailableError):
+    """An object that the database names is not in the cold store: the wrong one is mounted, or somebody deleted it."""
 
     code = "cold_object_missing"
+    retryable = False
 
     def __init__(self, place: str, path: str) -> None:
         super().__init__(

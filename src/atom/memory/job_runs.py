@@ -66,3 +66,8 @@ async def due(session: AsyncSession, kind: str, every: timedelta) -> bool:
     begun = JobRun.started_at > func.now() - min(every, RETRY)
     query = select(func.count()).where(JobRun.kind == kind, JobRun.whole, well | begun)
     return not await session.scalar(query)
+
+
+async def first_start(session: AsyncSession, kind: str) -> datetime | None:
+    """When a whole run of this kind began for the first time."""
+    return await session.scalar(select(func.min(JobRun.started_at)).where(JobRun.kind == kind, JobRun.whole))

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.governance import audit_book
 from atom.kit.text import clean
-from atom.memory import links, policy_store, store, tier_store
+from atom.memory import archive_store, links, policy_store, store, tier_store
 from atom.memory.errors import EpisodeHeldError, EpisodeInvalidError, EpisodeNotFoundError
 from atom.memory.models import MemoryPolicy, Tier
 
@@ -64,7 +64,9 @@ async def forget(
     session: AsyncSession, by: str, id_: UUID, *, reason: str, agent_id: UUID | None = None, run_id: UUID | None = None
 ) -> None:
     """The episode is gone for good, with its segments, lexemes, vectors and body; a tombstone and the audit say that
-    there was one. So is the consolidated episode that had its words; the other sources of that one stay.
+    there was one. Of a cold body the key is gone, and archives delete what it had encrypted. The consolidated episode
+    that has words of it is gone as well; the other sources of that one stay.
+
     `agent_id`: only of this agent. `run_id`: the run that asks for it.
 
     Raises EpisodeNotFoundError, EpisodeHeldError (a legal hold), EpisodeInvalidError.
@@ -80,10 +82,8 @@ async def forget(
     if rules.legal_hold:
         raise EpisodeHeldError(agent, rules.hold_reason)
     gone_with_it = await links.dissolve(session, id_)
-    tier = Tier(episode.storage_tier)
-    [locked] = await tier_store.lock(session, [id_], tier)
-    await tier_store.count(session, locked, tier, locked.bytes if tier is Tier.HOT else locked.stored, -1)
-    await policy_store.bury(session, episode, reason=why, by=by)
+    cold_object_id = await _uncount(session, id_, Tier(episode.storage_tier))
+    await policy_store.bury(session, episode, reason=why, by=by, cold_object_id=cold_object_id)
     gone = {"episode_id": str(id_), "segments": episode.segments, "bytes": episode.bytes, "source": episode.source}
     gone |= {"consolidated": str(gone_with_it)} if gone_with_it else {}
     await audit_book.record(
@@ -97,6 +97,24 @@ async def forget(
         data=gone,
     )
     log.info("memory.episode_forgotten", episode_id=str(id_), agent_id=str(episode.agent_id), by=by)
+
+
+async def pending(session: AsyncSession, id_: UUID) -> bool:
+    """Whether what was forgotten still has encrypted bytes in the cold store; their key is gone."""
+    return await policy_store.pending(session, id_)
+
+
+async def _uncount(session: AsyncSession, id_: UUID, tier: Tier) -> UUID | None:
+    """Takes it out of the tally. Returns the object of the cold store that its body lies in."""
+    [locked] = await tier_store.lock(session, [id_], tier)
+    sizes = {Tier.HOT: locked.bytes, Tier.WARM: locked.stored}
+    if tier is not Tier.COLD:
+        await tier_store.count(session, locked, tier, sizes[tier], -1)
+        return None
+    object_id, size = (await archive_store.cold_sizes(session, [id_]))[id_]
+    await tier_store.count(session, locked, tier, size, -1)
+    await archive_store.count_forgotten(session, object_id)
+    return object_id
 
 
 def _rules(row: MemoryPolicy | None) -> Rules:

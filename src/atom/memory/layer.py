@@ -55,13 +55,13 @@ def build_memory(
     written, metrics = Signal(), MemoryMetrics(registry)
     service = MemoryService(agents, settings, written)
     bodies = Bodies(sessions, cold)
+    texts, reading = HitTexts(bodies, settings.cold_recall_seconds), Reading(service, bodies)
     restorer = Restorer(sessions, bodies, settings)
-    texts = HitTexts(bodies, settings.cold_recall_seconds)
     return MemoryLayer(
         service=service,
-        reading=Reading(service, bodies),
+        reading=reading,
         recall=RecallService(sessions, chosen, settings, metrics, clock, texts),
-        embedding=EmbeddingWorker(sessions, chosen, written, metrics),
+        embedding=EmbeddingWorker(sessions, chosen, written, metrics, reading),
         archivist=Archivist(sessions, bodies, settings, f"{socket.gethostname()}:{os.getpid()}"),
         restorer=restorer,
         consolidator=Consolidator(sessions, service, settings, None if chosen is None else chosen.name),

@@ -1,6 +1,7 @@
 """Transcripts of chats as episodes: JSON lines, OpenAI's messages, and LoCoMo. Pure; errors name their place.
 
-* `jsonl`: an episode a line, `{"turns": [{"speaker", "text", "at"?, "kind"?}], "title"?, "at"?, "outcome"?, "ref"?}`.
+* `jsonl`: an episode a line, `{"turns": [{"speaker", "text", "at"?, "kind"?, "ref"?}], "title"?, "at"?, "outcome"?,
+  "ref"?, "summary"?, "importance"?, "labels"?, "provenance"?}`, as an export writes them.
 * `openai`: one conversation or a list of them, each `{"messages": [{"role", "content"}]}`, a list of messages, or JSON
   lines of them.
 * `locomo`: conversations with sessions, as in the data of that name; each session is an episode.
@@ -55,6 +56,9 @@ class Transcript:
     title: str | None = None
     outcome: str | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    summary: str | None = None
+    importance: float | None = None
+    labels: Sequence[str] | None = None
 
 
 def read(text: str, format_: Format, *, now: datetime) -> list[Transcript]:
@@ -80,7 +84,7 @@ def _parts(whole: Transcript) -> Iterator[Transcript]:
 
 
 def _lines(text: str) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # not at what else Unicode calls an end of a line
         if line.strip():
             yield f"line {number}", _parsed(line, f"line {number}")
 
@@ -120,11 +124,27 @@ def _jsonl(value: Any, place: str, now: datetime) -> Transcript:
         turn = _object(one, where)
         at = _time(turn.get("at"), where) or (at + STEP if turns else began)
         turns.append(
-            Line(_text(turn, "speaker", where), _text(turn, "text", where), at, str(turn.get("kind", "message")))
+            Line(
+                _text(turn, "speaker", where),
+                _text(turn, "text", where),
+                at,
+                str(turn.get("kind", "message")),
+                _optional(turn, "ref", where) or "",
+            )
         )
-    known = {name: _optional(value, name, place) for name in ("title", "outcome", "ref")}
+    known = {name: _optional(value, name, place) for name in ("title", "outcome", "ref", "summary")}
     ref = known["ref"] or _digest([(turn.speaker, turn.text) for turn in turns])
-    return Transcript(turns, ref, known["title"], known["outcome"])
+    importance, labels = value.get("importance"), value.get("labels")
+    return Transcript(
+        turns,
+        ref,
+        known["title"],
+        known["outcome"],
+        _object(value.get("provenance") or {}, f"{place}: provenance"),
+        summary=known["summary"],
+        importance=importance if isinstance(importance, int | float) else None,
+        labels=None if labels is None else [str(label) for label in _list(labels, f"{place}: labels")],
+    )
 
 
 def _openai(value: Any, place: str, now: datetime) -> Transcript:

@@ -44,7 +44,8 @@ TAKE = text("""
     FROM (SELECT segment_id FROM episode_unembedded WHERE leased_until <= now()
           ORDER BY leased_until, segment_id LIMIT :limit FOR UPDATE SKIP LOCKED) due, episode_segment s
     WHERE u.segment_id = due.segment_id AND s.id = due.segment_id
-    RETURNING s.id, s.speaker || ': ' || s.text
+    RETURNING s.id, s.speaker || ': ' || s.text,
+        (SELECT e.storage_tier <> 'hot' FROM episode e WHERE e.id = s.episode_id) AS away
 """)
 ADD = text("""
     INSERT INTO episode_vector (segment_id, model, agent_id, episode_id, embedding)
@@ -92,9 +93,11 @@ def index_name(model: str) -> str:
     return f"idx_episode_vector_{hashlib.sha256(model.encode()).hexdigest()[:12]}"
 
 
-async def take(session: AsyncSession, *, seconds: float, limit: int) -> list[tuple[UUID, str]]:
-    """Segments to be embedded, with what is embedded of each, for so many seconds this worker's alone."""
-    return [(row[0], row[1]) for row in (await session.execute(TAKE, {"seconds": seconds, "limit": limit})).all()]
+async def take(session: AsyncSession, *, seconds: float, limit: int) -> list[tuple[UUID, str | None]]:
+    """Segments to be embedded, with what is embedded of each (None: its text is not in the row), for so many seconds
+    this worker's alone."""
+    rows = (await session.execute(TAKE, {"seconds": seconds, "limit": limit})).all()
+    return [(row[0], None if row[2] else row[1]) for row in rows]
 
 
 async def add(session: AsyncSession, model: str, ids: Sequence[UUID], vectors: Sequence[Sequence[float]]) -> None:
