@@ -26,6 +26,7 @@ MORE = {  # volumes of tests that are not property tests
     "CRASH_POINTS": "all",
     "CANCELLATIONS": "1000",
     "VAULT_VOLUME": "all",
+    "MEMORY_VOLUME": "all",
     "LLM_FAULTS": "all",
     "PARALLEL_RUNS": "100",
     "REVOCATION_DECISIONS": "10000",

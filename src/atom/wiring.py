@@ -45,6 +45,7 @@ from atom.llm.layer import Base, ModelLayer, build_models
 from atom.llm.service import Factory
 from atom.memory import jobs as memory_jobs
 from atom.memory.adapters.cold_objects import open_cold_store
+from atom.memory.consolidation_jobs import CONSOLIDATE_JOB, ConsolidationSchedule, consolidate_handler
 from atom.memory.layer import MemoryLayer, build_memory
 from atom.ops.checks import PROBE_POOL, llm_check, standard_checks
 from atom.ops.health import HealthService
@@ -183,11 +184,14 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     triggers = trigger_layer.build_triggers(below)
     jobs, sealed = JobService(base.doorbell), (triggers.secrets, governance.webhooks.service)
     archive = memory_jobs.ArchiveSchedule(jobs, settings.memory).start_due
-    chores = (*governance.chores, *triggers.chores, RunMemory(memory.service).remember, archive)
+    consolidation = ConsolidationSchedule(jobs, memory).start_due
+    remembering = (RunMemory(memory.service).remember, consolidation, archive)
+    chores = (*governance.chores, *triggers.chores, *remembering)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
         ROTATE_JOB: rotate_handler(base.sessions, layer.keys, sealed),
         **memory_jobs.handlers(memory),
+        CONSOLIDATE_JOB: consolidate_handler(memory),
     }
     parts = Parts(
         base, guard, identity, agents, work.runs, triggers, work.control, approvals, training, memory,

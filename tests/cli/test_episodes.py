@@ -4,15 +4,19 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from io import BytesIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from rich.console import Console
 from sqlalchemy import URL
 
 from atom.cli.app import run
+from atom.cli.memory_chart import print_stats
+from atom.cli.output import Output
+from atom.client.episodes import AgeStats, MemoryStats, TierStats
 from atom.llm.testing import ScriptedModel
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
 from tests.cli.conftest import Result
@@ -87,6 +91,45 @@ async def test_search_show_rate_and_stats(atom: RunningAtom, say: Said, tmp_path
     stats = (await say("episodes", "stats", "--agent", "guide")).out
     assert "hot" in stats
     assert "##" in stats
+
+
+def much(count: int) -> str:
+    said = "The nightly backup of the shop is on cobalt. " * 20
+    return "\n".join(
+        json.dumps({"title": f"Backup {number}", "turns": [
+            {"speaker": "Ann", "text": f"{said} {number}", "at": f"2025-05-{number % 28 + 1:02}T09:00:00Z"}
+        ]})
+        for number in range(count)
+    )  # fmt: skip
+
+
+async def test_old_episodes_are_consolidated_and_split(atom: RunningAtom, say: Said, tmp_path: Path) -> None:
+    file = tmp_path / "chats.jsonl"
+    file.write_text(much(101), encoding="utf-8")
+    await say("episodes", "import", "guide", str(file))
+    foreseen = parsed((await say("episodes", "consolidate", "--agent", "guide", "--dry-run", "--json")).out)["report"]
+    assert (foreseen["episodes"] + foreseen["alone"], foreseen["dry_run"]) == (51, True)
+    told = (await say("episodes", "consolidate")).out
+    assert "bytes_freed" in told
+    [first, *_] = parsed((await say("episodes", "list", "--source", "consolidation", "--json")).out)["items"]
+    shown = (await say("episodes", "show", first["id"])).out
+    assert "decay score" in shown
+    back = (await say("episodes", "split", first["id"])).out
+    assert f"{first['id']} is split: {len(first['provenance']['sources'])} episodes are back" in back
+    stats = (await say("episodes", "stats")).out
+    assert "warm" in stats
+    assert "365" in stats, "how old they are"
+
+
+def test_the_chart_has_a_bar_for_each_tier_and_age() -> None:
+    console = Console(file=StringIO(), force_terminal=True, width=100, color_system=None)
+    tiers = {"hot": TierStats(episodes=2, segments=4, bytes=1_000), "warm": TierStats(episodes=9, bytes=4_000)}
+    ages = (AgeStats(tier="warm", days=365, episodes=9, bytes=40_000), AgeStats(tier="hot", days=0, bytes=2_000))
+    print_stats(Output(False, console, console), MemoryStats(tiers=tiers, ages=ages))  # noqa: FBT003
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().splitlines()
+    bars = {line.split("  ")[0].split("\u2588")[0].strip(): line.count("\u2588") for line in lines if "\u2588" in line}
+    assert bars == {"hot": 10, "warm": 40, "younger (hot)": 2, "365 days and older (warm)": 40}
 
 
 async def test_a_file_that_is_no_transcript_is_refused_before_anything_is_written(

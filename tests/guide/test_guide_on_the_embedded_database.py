@@ -92,6 +92,33 @@ def test_mem_2_episodes_by_tier(operator: Operator) -> None:
     assert "storage_tier | episode_count | table_size" in shown.text
 
 
+def test_mem_5_consolidating_leaves_fewer_hot_episodes_and_loses_none(operator: Operator) -> None:
+    """More than the threshold of 100, from a year ago."""
+    need("curl", "jq")
+    verify = "Verify cache size reduced"
+    with operator.atom.client() as http:
+        for number in range(110):
+            said = f"Case {number}: the nightly backup of the shop is on host cobalt. " * 10
+            turn = {"speaker": "Ann", "text": said, "at": f"2025-11-{number % 28 + 1:02}T09:00:00Z"}
+            assert http.post("/api/episodes", json={"agent": "worker", "turns": [turn]}).status_code == 201
+        before = count(operator.paste(verify).text)
+        shown = operator.paste("Consolidate old episodes")
+        job = json.loads(shown.text[shown.text.index("{") :])
+        until(lambda: http.get(job["status_url"]).json()["status"] == "completed")
+        report = http.get(job["status_url"]).json()["report"]
+        tiers = http.get("/api/episodes/stats").json()["tiers"]
+    assert count(operator.paste(verify).text) == before - report["episodes"] - report["alone"] + report["groups"]
+    assert count(operator.paste(verify).text) < before / 1.5
+    assert report["bytes_freed"] > 0
+    assert sum(tier["episodes"] for tier in tiers.values()) == before + report["groups"]
+
+
+def count(text: str) -> int:
+    found = re.search(r"^\s+(\d+)$", text, re.MULTILINE)
+    assert found is not None, text
+    return int(found[1])
+
+
 def test_mem_3_executions_of_the_last_minutes(operator: Operator) -> None:
     shown = operator.paste("Check active agent executions")
     assert (shown.code, ["completed", "1"] in rows(shown.text)) == (0, True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from atom.settings import MemorySettings
 from atom.web.testing import RunningAtom
 from tests.memory.test_api import get, write
 from tests.support.polling import eventually
@@ -66,7 +67,7 @@ async def test_without_a_body_the_whole_store_is_archived_and_comes_back(start: 
 
 
 async def test_forgotten_for_a_reason_and_never_under_a_hold(start: Start, home: Path) -> None:
-    async with start() as atom:
+    async with start(memory=MemorySettings(embedder="none", cold_keep_days=0)) as atom:
         await atom.agent()
         written = await write(atom)
         await ended(atom, "archive")

@@ -101,8 +101,9 @@ def _short(statement: str) -> str:
 
 
 def _keys(parameters: Any) -> list[str]:
-    """The ids of the provider keys that a statement is about."""
-    return [str(value) for value in parameters.values() if isinstance(value, UUID)]
+    """The ids of the provider keys that a statement is about; of many rows at once there are none."""
+    one = parameters if isinstance(parameters, dict) else {}
+    return [str(value) for value in one.values() if isinstance(value, UUID)]
 
 
 async def work(url: str, points: Points) -> None:

@@ -1,25 +1,22 @@
 """`atom audit`: what was decided, and the proof that nobody has changed it since."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
 from atom.cli.audit_reading import Export, Sources, export_lines, from_file, from_server
 from atom.cli.failures import NO
 from atom.cli.options import After, Json, Limit, example
+from atom.cli.out_file import OutFile, written
 from atom.cli.output import Output, moment
 from atom.cli.progress import bar
 from atom.cli.target import connect
-from atom.errors import InvalidError, UnavailableError
+from atom.errors import InvalidError
 from atom.governance.audit.findings import Report
 
 app = typer.Typer()
-OutFile = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there, not to stdout.")]
 Since = Annotated[str | None, typer.Option("--since", metavar="TIME", help="From then on (2026-01-31T08:00:00Z).")]
 Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before then.")]
 
@@ -99,7 +96,7 @@ def export(*, since: Since = None, until: Until = None, output: OutFile = None, 
         raise InvalidError("--json says what was written to a file.", hint="Give --output, or leave --json out.")
     out = Output.open(as_json)
     wanted, rows = Export(_time("--since", since), _time("--until", until)), -1  # the first line is none
-    with connect() as atom, _written(output) as target, bar(out.notes, "Exporting") as advance:
+    with connect() as atom, written(output) as target, bar(out.notes, "Exporting") as advance:
         for line in export_lines(atom, wanted, advance):
             target.write(line + "\n")
             rows += 1
@@ -115,7 +112,7 @@ def key(*, output: OutFile = None, as_json: Json = False) -> None:
     if as_json:
         Output.open(as_json).json(found.plain())
         return
-    with _written(output) as target:
+    with written(output) as target:
         target.write(found.public_key)
 
 
@@ -164,18 +161,3 @@ def _time(option: str, text: str | None) -> str | None:
     except ValueError:
         raise InvalidError(f"{option}: {text!r} is no time.", hint="Write it as 2026-01-31T08:00:00Z.") from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
-
-
-@contextmanager
-def _written(file: Path | None) -> Iterator[TextIO]:
-    """stdout, or a file that is there when it is whole."""
-    if file is None:
-        yield sys.stdout
-        return
-    part = file.with_name(f"{file.name}.part")
-    try:
-        with part.open("w", encoding="utf-8") as target:
-            yield target
-        part.replace(file)
-    except OSError as error:
-        raise UnavailableError(f"{file} cannot be written ({type(error).__name__}).") from error

@@ -7,7 +7,9 @@ import typer
 
 from atom.cli.job import watch_job
 from atom.cli.options import Json, example
+from atom.cli.out_file import OutFile, written
 from atom.cli.output import Output
+from atom.cli.progress import bar
 from atom.cli.target import connect
 from atom.client.episodes import MemoryRules
 from atom.errors import InvalidError
@@ -71,7 +73,7 @@ def forget(
         return
     out.line(f"{gone.id} is forgotten.")
     if gone.cold_pending:
-        out.note("Its key is gone: nobody can read it. The next archive deletes the encrypted bytes as well.")
+        out.note("Its key is gone: nobody can read it. Archives delete the encrypted bytes as well.")
 
 
 @app.command(epilog=example('atom episodes policy guide --hold "Case 7"'))
@@ -106,15 +108,19 @@ def policy(
     _print_rules(Output.open(as_json), rules)
 
 
-@app.command(epilog=example("atom episodes export --agent guide > guide.jsonl"))
-def export(*, agent: OfAgent = None) -> None:
+@app.command(epilog=example("atom episodes export --agent guide -o guide.jsonl"))
+def export(*, agent: OfAgent = None, output: OutFile = None, as_json: Json = False) -> None:
     """Write whole episodes as JSON lines, in whatever tier they are; `atom episodes import` reads them."""
-    count = 0
-    with connect() as atom:
+    if as_json and output is None:
+        raise InvalidError("--json says what was written to a file.", hint="Give --output, or leave --json out.")
+    out, count = Output.open(as_json), 0
+    with connect() as atom, written(output) as target, bar(out.notes, "Exporting") as advance:
         for item in atom.each(atom.client.episodes.export(agent)):
-            typer.echo(json.dumps(item))
+            target.write(json.dumps(item) + "\n")
             count += 1
-    Output.open(False).note(f"{count} episodes")
+            advance(count, None)
+    if as_json:
+        out.json({"file": str(output), "episodes": count})
 
 
 RULES = ("decay_days", "retention_days", "legal_hold", "hold_reason")

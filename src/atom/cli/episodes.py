@@ -7,21 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-from atom.cli import episode_care
+from atom.cli import consolidation, episode_care
+from atom.cli.memory_chart import print_stats
 from atom.cli.options import After, Json, Limit, example
 from atom.cli.output import Output, moment, one_line, to_json
 from atom.cli.progress import bar
 from atom.cli.target import connect
-from atom.client.episodes import Episode, Hit, MemoryStats, Recall
+from atom.client.episodes import Episode, Hit, Recall
 from atom.errors import InvalidError
 from atom.kit.clock import rfc3339
 from atom.memory.transcripts import Format, Transcript, read
 
 app = typer.Typer()
+app.add_typer(consolidation.app)
 app.add_typer(episode_care.app)
 EpisodeArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the episode.")]
 OfAgent = Annotated[str | None, typer.Option("--agent", metavar="AGENT", help="Only this agent's.")]
-BAR = 30
 
 
 class Outcome(StrEnum):
@@ -37,6 +38,14 @@ class Tier(StrEnum):
     COLD = "cold"
 
 
+class Source(StrEnum):
+    RUN = "run"
+    API = "api"
+    IMPORT = "import"
+    TOOL = "tool"
+    CONSOLIDATION = "consolidation"
+
+
 class Mode(StrEnum):
     SEMANTIC = "semantic"
     TEMPORAL = "temporal"
@@ -49,6 +58,7 @@ def list_episodes(
     agent: OfAgent = None,
     outcome: Annotated[Outcome | None, typer.Option("--outcome", help="Only with this outcome.")] = None,
     tier: Annotated[Tier | None, typer.Option("--tier", help="Only those in this tier.")] = None,
+    source: Annotated[Source | None, typer.Option("--source", help="Only those that were made of this.")] = None,
     limit: Limit = 50,
     after: After = None,
     as_json: Json = False,
@@ -56,13 +66,17 @@ def list_episodes(
     """List what agents remember, the newest first."""
     out = Output.open(as_json)
     filters = {"agent": agent, "outcome": outcome and outcome.value, "tier": tier and tier.value}
+    filters |= {"source": source and source.value}
     with connect() as atom:
         page = atom.call(atom.client.episodes.page(limit, after=after, **filters))
     if as_json:
         out.json(page.plain())
         return
-    columns = ("id", "agent", "began", "outcome", "tier", "segments", "title")
-    rows = ((e.id, e.agent, moment(e.started_at), e.outcome, e.storage_tier, e.segments, e.title) for e in page.items)
+    columns = ("id", "agent", "began", "outcome", "tier", "decay", "segments", "title")
+    rows = (
+        (e.id, e.agent, moment(e.started_at), e.outcome, e.storage_tier, f"{e.decay_score:.2f}", e.segments, e.title)
+        for e in page.items
+    )
     out.table(columns, rows)
     if page.next:
         out.note(f"More: --after {page.next}")
@@ -118,11 +132,11 @@ def stats(*, agent: OfAgent = None, as_json: Json = False) -> None:
     """Show how much is remembered in each tier."""
     out = Output.open(as_json)
     with connect() as atom:
-        found = atom.call(atom.client.episodes.stats(agent))
+        found = atom.call(atom.client.episodes.stats(agent, ages=True))
     if as_json:
         out.json(found.plain())
         return
-    _print_stats(out, found)
+    print_stats(out, found)
 
 
 @app.command(epilog=example("atom episodes rate 0199f1c2-... -- -0.5"))
@@ -224,6 +238,7 @@ def _print_episode(out: Output, episode: Episode) -> None:
             ("tier", episode.storage_tier),
             ("segments", episode.segments),
             ("recalled", episode.access_count),
+            ("decay score", f"{episode.decay_score:.2f}, half after {episode.stability_days:.0f} days"),
             ("entities", ", ".join(episode.entities)),
             ("provenance", to_json(episode.provenance)),
         ]
@@ -252,14 +267,3 @@ def _why(hit: Hit) -> str:
     cosine = hit.why.get("cosine")
     near = "" if cosine is None else f" cos {cosine:.2f}"
     return one_line(f"bm25 {hit.why.get('lexical', 0.0):.1f}{near} {' '.join(hit.terms)}".strip(), 60)
-
-
-def _print_stats(out: Output, stats: MemoryStats) -> None:
-    most = max((tier.bytes for tier in stats.tiers.values()), default=0)
-    rows = []
-    for name, tier in stats.tiers.items():
-        filled = round(BAR * tier.bytes / most) if most else 0
-        rows.append((name, tier.episodes, tier.segments, tier.bytes, "#" * filled))
-    out.table(("tier", "episodes", "segments", "bytes", "share"), rows)
-    if stats.unembedded:
-        out.note(f"{stats.unembedded} segments are not to be found by meaning yet.")

@@ -34,6 +34,8 @@ class Episode(Wire):
     bytes: int = 0
     access_count: int = 0
     last_access_at: At | None = None
+    decay_score: float = 0.0
+    stability_days: float = 0.0
     created_by: str = ""
 
 
@@ -80,6 +82,27 @@ class Written(Wire):
     created: bool
 
 
+class AcceptedJob(Wire):
+    job_id: str
+    status_url: str = ""
+
+
+class SplitEpisode(Wire):
+    """`sources` are hot again."""
+
+    id: str
+    sources: tuple[str, ...] = ()
+
+
+class AgeStats(Wire):
+    """Episodes of a tier that ended `days` ago or more, up to the next such number; bytes of their texts."""
+
+    tier: str
+    days: int
+    episodes: int = 0
+    bytes: int = 0
+
+
 class TierStats(Wire):
     episodes: int = 0
     segments: int = 0
@@ -89,6 +112,7 @@ class TierStats(Wire):
 class MemoryStats(Wire):
     tiers: dict[str, TierStats] = Field(default_factory=dict)
     unembedded: int = 0
+    ages: tuple[AgeStats, ...] = ()
 
 
 class Forgotten(Wire):
@@ -140,8 +164,18 @@ class Episodes:
         body = {"feedback": feedback} if note is None else {"feedback": feedback, "note": note}
         return await self.transport.ask(Episode, "POST", f"{_episode(episode_id)}/feedback", body=body)
 
-    async def stats(self, agent: str | None = None) -> MemoryStats:
-        return await self.transport.ask(MemoryStats, "GET", "/api/episodes/stats", query={"agent": agent})
+    async def stats(self, agent: str | None = None, *, ages: bool = False) -> MemoryStats:
+        """`ages`: also how old what is in each tier is, which takes a look at every episode."""
+        query = {"agent": agent, "ages": "true" if ages else None}
+        return await self.transport.ask(MemoryStats, "GET", "/api/episodes/stats", query=query)
+
+    async def consolidate(self, agent: str | None = None, *, dry_run: bool = False) -> AcceptedJob:
+        """Of one agent or of all; the job's report says what was done."""
+        body = {"agent": agent, "dry_run": dry_run}
+        return await self.transport.ask(AcceptedJob, "POST", "/api/episodes/consolidate", body=body)
+
+    async def split(self, episode_id: str) -> SplitEpisode:
+        return await self.transport.ask(SplitEpisode, "POST", f"{_episode(episode_id)}/split")
 
     async def archive(self, **fields: Any) -> JobRef:
         """Fields: agent, older_than_days, dry_run. Without any: the whole store."""

@@ -1,20 +1,24 @@
 """REST: episodes, their segments, and recall."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.errors import InvalidError
 from atom.identity.guard import Guard, GuardedRoute
 from atom.identity.models import Permission, Principal
 from atom.infra.db import Sessions, unit_of_work
 from atom.kit.pages import MAX_LIMIT, parse_cursor, to_page
+from atom.memory import age_store
 from atom.memory.drafts import Draft, Outcome, Source
 from atom.memory.layer import MemoryLayer
-from atom.memory.models import Tier
+from atom.memory.models import Episode, Tier
 from atom.memory.recall import Question
+from atom.memory.service import MemoryService
 from atom.memory.store import Wanted
 from atom.memory.wire import (
     EpisodeIn,
@@ -60,8 +64,8 @@ def routes(memory: MemoryLayer, sessions: Sessions, guard: Guard) -> APIRouter:
             agent_id = (await service.agents.get(session, agent)).id if agent is not None else None
             wanted = Wanted(agent_id, outcome, tier, source, since, until)
             rows = await service.page(session, wanted, before=cursor, limit=limit + 1)
-        page = to_page(rows, limit, lambda row: row[0].id)
-        return EpisodePage(items=[episode_out(*row) for row in page.items], next=page.next)
+            page = to_page(rows, limit, lambda row: row[0].id)
+            return EpisodePage(items=await _outs(service, session, page.items), next=page.next)
 
     @router.post("", status_code=201, max_body_size=MAX_EPISODE_BYTES)
     async def write_episode(body: EpisodeIn, by: Writer, response: Response) -> WrittenOut:
@@ -84,10 +88,12 @@ def recall_routes(memory: MemoryLayer, sessions: Sessions, guard: Guard) -> APIR
     service = memory.service
 
     @router.get("/stats", dependencies=[reader])
-    async def episode_stats(agent: str | None = None) -> StatsOut:
-        """How much there is in each tier, of one agent or of all."""
+    async def episode_stats(agent: str | None = None, *, ages: bool = False) -> StatsOut:
+        """How much there is in each tier, of one agent or of all. `ages` looks at every episode."""
         async with unit_of_work(sessions) as session:
-            return stats_out(await service.stats(session, agent))
+            agent_id = (await service.agents.get(session, agent)).id if agent is not None and ages else None
+            found = await age_store.ages(session, agent_id) if ages else []
+            return stats_out(await service.stats(session, agent), found)
 
     @router.post("/recall", dependencies=[reader])
     async def recall(body: RecallIn) -> RecallOut:
@@ -109,7 +115,7 @@ def recall_routes(memory: MemoryLayer, sessions: Sessions, guard: Guard) -> APIR
     @router.get("/{episode_id}", dependencies=[reader])
     async def show_episode(episode_id: UUID) -> EpisodeOut:
         async with unit_of_work(sessions) as session:
-            return episode_out(*await service.get(session, episode_id))
+            return (await _outs(service, session, [await service.get(session, episode_id)]))[0]
 
     @router.get("/{episode_id}/segments", dependencies=[reader])
     async def list_segments(episode_id: UUID, limit: Limit = 50, after: str | None = None) -> SegmentPage:
@@ -123,9 +129,15 @@ def recall_routes(memory: MemoryLayer, sessions: Sessions, guard: Guard) -> APIR
     async def rate_episode(episode_id: UUID, body: FeedbackIn, by: Writer) -> EpisodeOut:
         """What you think of it, -1 to 1: the last word counts, and moves its importance."""
         async with unit_of_work(sessions) as session:
-            return episode_out(*await service.rate(session, by, episode_id, body.feedback, body.note))
+            rated = await service.rate(session, by, episode_id, body.feedback, body.note)
+            return (await _outs(service, session, [rated]))[0]
 
     return router
+
+
+async def _outs(service: MemoryService, session: AsyncSession, rows: Sequence[tuple[Episode, str]]) -> list[EpisodeOut]:
+    fading = await service.fading(session, [episode for episode, _ in rows])
+    return [episode_out(episode, agent, fading[episode.id]) for episode, agent in rows]
 
 
 def _draft(body: EpisodeIn, agent_id: UUID, by: Principal) -> Draft:

@@ -42,6 +42,9 @@ class RestoreIn(BaseModel):
     dry_run: bool = Field(default=False, description="Only say what would be done: counts, bytes, examples.")
 
 
+WHOLE, EVERYTHING = ArchiveIn(), RestoreIn()
+
+
 class AcceptedOut(BaseModel):
     job_id: UUID = Field(description="Its report has counts and bytes.")
     status_url: str
@@ -50,7 +53,7 @@ class AcceptedOut(BaseModel):
 class ForgottenOut(BaseModel):
     id: UUID
     cold_pending: bool = Field(
-        description="Its encrypted bytes are still in the cold store. Their key is gone; the next archive deletes them."
+        description="Its encrypted bytes are still in the cold store. Their key is gone; archives delete them."
     )
 
 
@@ -80,23 +83,21 @@ def archive_routes(memory: MemoryLayer, jobs: JobService, sessions: Sessions, gu
     agents = memory.service.agents
 
     @router.post("/archive", status_code=202)
-    async def archive_episodes(by: Writer, body: ArchiveIn | None = None) -> AcceptedOut:
+    async def archive_episodes(by: Writer, body: ArchiveIn = WHOLE) -> AcceptedOut:
         """Texts go to the cold store; what finds them stays. Without a body: the whole store."""
-        wanted = body or ArchiveIn()
         async with unit_of_work(sessions) as session:
-            agent_id = None if wanted.agent is None else (await agents.get(session, wanted.agent)).id
-            order = ArchiveOrder(agent_id, wanted.older_than_days, dry_run=wanted.dry_run)
+            agent_id = None if body.agent is None else (await agents.get(session, body.agent)).id
+            order = ArchiveOrder(agent_id, body.older_than_days, dry_run=body.dry_run)
             id_ = await memory_jobs.start_archive(session, jobs, order, actor=by.actor)
         return AcceptedOut(job_id=id_, status_url=f"/api/jobs/{id_}")
 
     @router.post("/restore", status_code=202)
-    async def restore_episodes(by: Writer, body: RestoreIn | None = None) -> AcceptedOut:
+    async def restore_episodes(by: Writer, body: RestoreIn = EVERYTHING) -> AcceptedOut:
         """Texts come back into the database. Without a body: all of them."""
-        wanted = body or RestoreIn()
         async with unit_of_work(sessions) as session:
-            agent_id = None if wanted.agent is None else (await agents.get(session, wanted.agent)).id
-            away = Away(None if wanted.ids is None else tuple(wanted.ids), agent_id)
-            id_ = await memory_jobs.start_restore(session, jobs, away, dry_run=wanted.dry_run, actor=by.actor)
+            agent_id = None if body.agent is None else (await agents.get(session, body.agent)).id
+            away = Away(None if body.ids is None else tuple(body.ids), agent_id)
+            id_ = await memory_jobs.start_restore(session, jobs, away, dry_run=body.dry_run, actor=by.actor)
         return AcceptedOut(job_id=id_, status_url=f"/api/jobs/{id_}")
 
     return router

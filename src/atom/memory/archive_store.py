@@ -115,7 +115,8 @@ async def due_any(session: AsyncSession, wanted: Due) -> bool:
     """Whether anything is due: an episode, or what is left of something that was forgotten."""
     if await session.scalar(select(Episode.id).where(*wanted.conditions()).limit(1)) is not None:
         return True
-    return await session.scalar(select(ColdObject.id).where(ColdObject.forgotten > 0).limit(1)) is not None
+    left = select(ColdObject.id).where(ColdObject.state == "stored", ColdObject.forgotten > 0)
+    return await session.scalar(left.limit(1)) is not None
 
 
 async def sparse(session: AsyncSession, *, limit: int) -> list[Planned]:
@@ -217,8 +218,7 @@ async def count_forgotten(session: AsyncSession, object_id: UUID) -> None:
 
 SWEEP = text("""
     UPDATE cold_object o SET state = 'garbage',
-        state_changed_at = CASE WHEN o.state = 'writing' OR o.forgotten > 0
-            THEN CAST('epoch' AS timestamptz) ELSE now() END
+        state_changed_at = CASE o.state WHEN 'writing' THEN CAST('epoch' AS timestamptz) ELSE now() END
     WHERE (o.state = 'writing' AND o.created_at <= now() - make_interval(secs => :orphan_seconds))
     OR (o.state = 'stored' AND NOT EXISTS (SELECT FROM episode_cold c WHERE c.object_id = o.id))
 """)

@@ -23,6 +23,7 @@ class Source(StrEnum):
     API = "api"
     IMPORT = "import"
     TOOL = "tool"
+    CONSOLIDATION = "consolidation"
 
 
 class Outcome(StrEnum):
@@ -76,6 +77,7 @@ class Draft:
     title: str | None = None
     summary: str | None = None
     importance: float | None = None
+    entities: Sequence[str] | None = None
     ref: str | None = None
     run_id: UUID | None = None
     conversation_id: UUID | None = None

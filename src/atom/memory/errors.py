@@ -40,6 +40,25 @@ class EpisodeHeldError(ConflictError):
         )
 
 
+class NotConsolidatedError(ConflictError):
+    """There is nothing to split: it sums up no other."""
+
+    code = "episode_not_consolidated"
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"Episode {ref[:100]} sums up no others.", hint="atom episodes list --source consolidation")
+
+
+class EpisodeMovingError(ConflictError):
+    """Somebody else moves the same episodes just now."""
+
+    code = "episode_moving"
+    retryable = True
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"Sources of episode {ref[:100]} are being moved just now.", hint="Try again.")
+
+
 class ColdStoreUnavailableError(UnavailableError):
     """It does not answer in time, refuses, or has no room. `why` has no secret in it."""
 

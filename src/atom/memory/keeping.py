@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.governance import audit_book
 from atom.kit.text import clean
-from atom.memory import archive_store, policy_store, store, tier_store
+from atom.memory import archive_store, links, policy_store, store, tier_store
 from atom.memory.errors import EpisodeHeldError, EpisodeInvalidError, EpisodeNotFoundError
 from atom.memory.models import MemoryPolicy, Tier
 
@@ -64,13 +64,15 @@ async def forget(
     session: AsyncSession, by: str, id_: UUID, *, reason: str, agent_id: UUID | None = None, run_id: UUID | None = None
 ) -> None:
     """The episode is gone for good, with its segments, lexemes, vectors and body; a tombstone and the audit say that
-    there was one. Of a cold body the key is gone, and the next archive deletes what it had encrypted.
+    there was one. Of a cold body the key is gone, and archives delete what it had encrypted. The consolidated episode
+    that has words of it is gone as well; the other sources of that one stay.
 
     `agent_id`: only of this agent. `run_id`: the run that asks for it.
 
     Raises EpisodeNotFoundError, EpisodeHeldError (a legal hold), EpisodeInvalidError.
     """
     why = _reason(reason, "reason")
+    await links.lock_around(session, id_)
     found = await store.get(session, id_, lock=True)
     if found is None or (agent_id is not None and found[0].agent_id != agent_id):
         raise EpisodeNotFoundError(str(id_))
@@ -79,9 +81,11 @@ async def forget(
     rules = await rules_of(session, episode.agent_id)
     if rules.legal_hold:
         raise EpisodeHeldError(agent, rules.hold_reason)
+    gone_with_it = await links.dissolve(session, id_)
     cold_object_id = await _uncount(session, id_, Tier(episode.storage_tier))
     await policy_store.bury(session, episode, reason=why, by=by, cold_object_id=cold_object_id)
     gone = {"episode_id": str(id_), "segments": episode.segments, "bytes": episode.bytes, "source": episode.source}
+    gone |= {"consolidated": str(gone_with_it)} if gone_with_it else {}
     await audit_book.record(
         session,
         actor=by,

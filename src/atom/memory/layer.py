@@ -12,6 +12,7 @@ from atom.infra.db import Sessions
 from atom.kit.clock import Clock
 from atom.memory.archive import Archivist
 from atom.memory.cold_bodies import Bodies
+from atom.memory.consolidating import Consolidator
 from atom.memory.embedding import EmbeddingWorker
 from atom.memory.hit_texts import HitTexts
 from atom.memory.metrics import MemoryMetrics
@@ -20,13 +21,14 @@ from atom.memory.reading import Reading
 from atom.memory.recall import RecallService
 from atom.memory.restoring import Restorer
 from atom.memory.service import MemoryService
+from atom.memory.splitting import Splitter
 from atom.retrieval.ports import Embedder
 from atom.settings import MemorySettings
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryLayer:
-    """`embedding` is a task of whoever works, `archivist` and `restorer` are jobs of it."""
+    """`embedding` is a task of whoever works; `archivist`, `restorer` and `consolidator` are jobs of it."""
 
     service: MemoryService
     reading: Reading
@@ -34,6 +36,8 @@ class MemoryLayer:
     embedding: EmbeddingWorker
     archivist: Archivist
     restorer: Restorer
+    consolidator: Consolidator
+    splitter: Splitter
     metrics: MemoryMetrics
 
 
@@ -52,12 +56,15 @@ def build_memory(
     service = MemoryService(agents, settings, written)
     bodies = Bodies(sessions, cold)
     texts, reading = HitTexts(bodies, settings.cold_recall_seconds), Reading(service, bodies)
+    restorer = Restorer(sessions, bodies, settings)
     return MemoryLayer(
         service=service,
         reading=reading,
         recall=RecallService(sessions, chosen, settings, metrics, clock, texts),
         embedding=EmbeddingWorker(sessions, chosen, written, metrics, reading),
         archivist=Archivist(sessions, bodies, settings, f"{socket.gethostname()}:{os.getpid()}"),
-        restorer=Restorer(sessions, bodies, settings),
+        restorer=restorer,
+        consolidator=Consolidator(sessions, service, settings, None if chosen is None else chosen.name),
+        splitter=Splitter(sessions, service, restorer),
         metrics=metrics,
     )

@@ -19,6 +19,7 @@ __all__ = [
     "ColdObject",
     "Episode",
     "JobRun",
+    "Link",
     "MemoryPolicy",
     "Outcome",
     "Segment",
@@ -41,8 +42,9 @@ class Tier(StrEnum):
 class Episode(Base):
     """Something that an agent went through, with its verbatim turns as segments.
 
-    `labels`: of everything that stands in it. `importance`: 0 to 1, `feedback`: -1 to 1. `stability_days`: how long it
-    takes until recall of it has become half as likely. `source_ref` names what it was made of, `part` which part.
+    `labels`: of everything that stands in it. `importance`: 0 to 1, `feedback`: -1 to 1. `stability_days`: of the
+    settings when it was written; what counts is in `decay`. `source_ref` names what it was made of, `part` which part.
+    `kept_apart`: it is not consolidated, because somebody has split what it was consolidated in.
     """
 
     __tablename__ = "episode"
@@ -71,10 +73,21 @@ class Episode(Base):
     feedback: Mapped[float | None] = mapped_column(Double)
     feedback_note: Mapped[str | None]
     feedback_by: Mapped[str | None]
+    kept_apart: Mapped[bool]
     segments: Mapped[int]
     bytes: Mapped[BigInt]
     created_by: Mapped[str]
     created_at: Mapped[datetime]
+
+
+class Link(Base):
+    """An episode and the one that sums it up; `position` counts from 0, in the order of their times."""
+
+    __tablename__ = "episode_link"
+
+    source_id: Mapped[UUID] = mapped_column(ForeignKey("episode.id"), primary_key=True)
+    consolidated_id: Mapped[UUID] = mapped_column(ForeignKey("episode.id"))
+    position: Mapped[int]
 
 
 class Segment(Base):

@@ -1,5 +1,6 @@
 """SQL of what is different for one agent's memory, and of what is left of what was forgotten."""
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,13 @@ async def lock(session: AsyncSession, agent_id: UUID) -> None:
 async def get(session: AsyncSession, agent_id: UUID) -> MemoryPolicy | None:
     query = select(MemoryPolicy).where(MemoryPolicy.agent_id == agent_id)
     return (await session.scalars(query.execution_options(populate_existing=True))).one_or_none()
+
+
+async def decay_days(session: AsyncSession, agents: Collection[UUID]) -> dict[UUID, int]:
+    """Of those agents that have days of their own."""
+    query = select(MemoryPolicy.agent_id, MemoryPolicy.decay_days).where(MemoryPolicy.agent_id.in_(agents))
+    rows = (await session.execute(query.where(MemoryPolicy.decay_days.is_not(None)))).all()
+    return {agent_id: days for agent_id, days in rows if days is not None}
 
 
 async def put(session: AsyncSession, agent_id: UUID, values: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from atom.retrieval.fusion import min_max
@@ -85,15 +84,6 @@ def _sessions(candidates: Sequence[Candidate], base: Sequence[float]) -> Mapping
     best = {id_: sorted(found, reverse=True)[:BEST_OF_SESSION] for id_, found in scores.items()}
     stretched = min_max([sum(found) / len(found) for found in best.values()])
     return dict(zip(best, stretched, strict=True))
-
-
-def strength(
-    now: datetime, ended_at: datetime, *, half_life_days: float, importance: float, feedback: float, accesses: int
-) -> float:
-    """0 to 1: how likely it is to be remembered. Each recall, importance and praise make the half-life longer."""
-    days = max(0.0, (now - ended_at).total_seconds() / 86_400)
-    longer = (1 + min(accesses, 1_000)) ** 0.5 * (0.5 + importance) * 2**feedback
-    return float(0.5 ** (days / (half_life_days * longer)))
 
 
 def tokens_of(text: str) -> int:

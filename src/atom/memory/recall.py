@@ -16,15 +16,17 @@ from atom.governance.models import Label
 from atom.infra.db import Sessions, unit_of_work
 from atom.kit.clock import Clock
 from atom.kit.text import clean
-from atom.memory import recall_store, store, vector_store
+from atom.memory import policy_store, recall_store, store, vector_store
+from atom.memory.decay import half_life, retrievability
 from atom.memory.drafts import Outcome, SegmentKind, Source
 from atom.memory.errors import RecallInvalidError
 from atom.memory.hit_texts import HitTexts
 from atom.memory.hits import Hit, Part, Reason, chosen
 from atom.memory.metrics import MemoryMetrics
 from atom.memory.models import Tier
-from atom.memory.ranking import Candidate, Ranked, rank, strength, tokens_of
+from atom.memory.ranking import Candidate, Ranked, rank, tokens_of
 from atom.memory.recall_store import Asked, Matching, Place, Vector
+from atom.memory.twins import without_twins
 from atom.retrieval.ports import Embedder
 from atom.settings import MemorySettings
 
@@ -138,7 +140,7 @@ class RecallService:
         async with unit_of_work(self.sessions) as session:
             words_only = await self._words_only(session, wanted)
             usable = vector if words_only is None else None
-            parts = await self._parts(session, wanted, usable)
+            parts = await without_twins(session, await self._parts(session, wanted, usable))
         hits = chosen(await self.texts.filled(parts), self._limit(wanted) + 1)
         kept, tokens, cut = self._fitting(hits, wanted)
         async with unit_of_work(self.sessions) as session:
@@ -206,8 +208,10 @@ class RecallService:
             return asked, []
         beside = {Place(one.episode_id, one.position + step) for one in found for step in (-1, 0, 1)}
         rows = await recall_store.at_places(session, sorted(beside, key=_in_order), asked, vector)
+        own = await policy_store.decay_days(session, [question.agent_id])
+        days = own.get(question.agent_id, self.settings.episode_decay_days)
         now = self.clock.now()
-        return asked, rank([_candidate(row, now, found) for row in rows])
+        return asked, rank([_candidate(row, now, days, found) for row in rows])
 
     def _limit(self, question: Question) -> int:
         return min(question.limit or self.settings.recall_limit, 200)
@@ -255,15 +259,8 @@ def _rarest(terms: Sequence[recall_store.Term]) -> list[str]:
     return chosen
 
 
-def _candidate(row: Row[Any], now: datetime, eligible: Container[Place]) -> Candidate:
-    remembered = strength(
-        now,
-        row.ended_at,
-        half_life_days=row.stability_days,
-        importance=row.importance,
-        feedback=row.feedback,
-        accesses=row.access_count,
-    )
+def _candidate(row: Row[Any], now: datetime, days: float, eligible: Container[Place]) -> Candidate:
+    lasting = half_life(days, importance=row.importance, feedback=row.feedback, accesses=row.access_count)
     return Candidate(
         id=row.id,
         episode_id=row.episode_id,
@@ -271,7 +268,7 @@ def _candidate(row: Row[Any], now: datetime, eligible: Container[Place]) -> Cand
         lexical=float(row.lexical),
         cosine=None if row.cosine is None else float(row.cosine),
         eligible=Place(row.episode_id, row.position) in eligible,
-        strength=remembered,
+        strength=retrievability(now, row.ended_at, lasting),
     )
 
 

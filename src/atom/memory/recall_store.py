@@ -196,7 +196,6 @@ async def at_places(
         Episode.importance,
         func.coalesce(Episode.feedback, 0.0).label("feedback"),
         Episode.access_count,
-        Episode.stability_days,
     )
     here = and_(Segment.episode_id == place.c.episode_id, Segment.position == place.c.position)
     query = query.select_from(place).join(Segment, here).join(Episode, Episode.id == Segment.episode_id)

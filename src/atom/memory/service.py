@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,8 @@ from atom.identity.models import Principal
 from atom.infra.db import after_commit
 from atom.kit.ids import new_id
 from atom.kit.text import clean, clean_json, shorten
-from atom.memory import store
+from atom.memory import policy_store, store
+from atom.memory.decay import half_life, retrievability
 from atom.memory.describing import SUMMARY_CHARS, TITLE_CHARS, after_feedback, entities_of, importance_of, summary_of
 from atom.memory.describing import title_of as first_line
 from atom.memory.drafts import Draft, Outcome, Turn, cut, parts_of
@@ -37,6 +39,14 @@ class Written:
 
     id: UUID
     fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fading:
+    """`score`: 0 to 1, how likely it is to be remembered now. `half_life_days`: until that has halved."""
+
+    score: float
+    half_life_days: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,12 @@ class MemoryService:
         log.info("memory.episode_rated", episode_id=str(id_), feedback=feedback, by=by.actor)
         return await self.get(session, id_)
 
+    async def fading(self, session: AsyncSession, episodes: Sequence[Episode]) -> dict[UUID, Fading]:
+        """How far each has faded by now, by what its agent's rules and the settings say now."""
+        own = await policy_store.decay_days(session, {one.agent_id for one in episodes})
+        now = datetime.now(UTC)
+        return {one.id: _fading(one, own.get(one.agent_id, self.settings.episode_decay_days), now) for one in episodes}
+
     async def stats(self, session: AsyncSession, agent: str | None) -> Stats:
         """Of one agent or of all. Raises AgentNotFoundError."""
         agent_id = (await self.agents.get(session, agent)).id if agent is not None else None
@@ -162,7 +178,7 @@ class MemoryService:
             "importance": importance,
             "provenance": clean_json({**draft.provenance, "importance": importance}),
             "labels": sorted(label.value for label in draft.labels),
-            "entities": entities_of(turns),
+            "entities": entities_of(turns) if draft.entities is None else [*draft.entities],
             "started_at": turns[0].at,
             "ended_at": turns[-1].at,
             "stability_days": float(self.settings.episode_decay_days),
@@ -170,6 +186,13 @@ class MemoryService:
             "bytes": size,
             "created_by": draft.created_by,
         }
+
+
+def _fading(episode: Episode, days: float, now: datetime) -> Fading:
+    lasting = half_life(
+        days, importance=episode.importance, feedback=episode.feedback or 0.0, accesses=episode.access_count
+    )
+    return Fading(retrievability(now, episode.ended_at or episode.started_at, lasting), lasting)
 
 
 def _check(draft: Draft) -> None:

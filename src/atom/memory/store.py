@@ -47,7 +47,12 @@ class Wanted:
 async def add(session: AsyncSession, values: dict[str, Any]) -> UUID | None:
     """None when the same run, or the same source, is remembered already."""
     statement = pg_insert(Episode).values(
-        storage_tier=Tier.HOT.value, access_count=0, created_at=func.now(), tier_changed_at=func.now(), **values
+        storage_tier=Tier.HOT.value,
+        access_count=0,
+        kept_apart=False,
+        created_at=func.now(),
+        tier_changed_at=func.now(),
+        **values,
     )
     return await session.scalar(statement.on_conflict_do_nothing().returning(Episode.id))
 

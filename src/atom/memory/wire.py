@@ -1,5 +1,6 @@
 """What episodes and recalls look like in the API."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -7,11 +8,12 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from atom.governance.models import Label
+from atom.memory.age_store import Age
 from atom.memory.drafts import Outcome, SegmentKind, Source, Turn
 from atom.memory.hits import Hit, Reason
 from atom.memory.models import Episode, Segment, Tier
 from atom.memory.recall import Filters, Mode, Recalled, WordsOnly
-from atom.memory.service import Stats
+from atom.memory.service import Fading, Stats
 
 MAX_TURNS = 5_000
 Score = Annotated[float, Field(ge=-1, le=1)]
@@ -73,7 +75,8 @@ class EpisodeOut(BaseModel):
     bytes: int
     access_count: int
     last_access_at: datetime | None
-    stability_days: float
+    decay_score: float = Field(description="0 to 1: how likely it is to be remembered now. Old ones stay findable.")
+    stability_days: float = Field(description="Days until its decay score has halved.")
     created_by: str
     created_at: datetime
 
@@ -115,8 +118,16 @@ class TierOut(BaseModel):
     bytes: int
 
 
+class AgeOut(BaseModel):
+    tier: Tier
+    days: int = Field(description="It ended so many days ago or more, up to the next such number of the list.")
+    episodes: int
+    bytes: int = Field(description="Of the texts, unpacked.")
+
+
 class StatsOut(BaseModel):
     tiers: dict[Tier, TierOut]
+    ages: list[AgeOut] = Field(description="Empty unless they were asked for.")
     unembedded: int = Field(description="Segments that cannot be found by meaning yet.")
 
 
@@ -181,24 +192,34 @@ class RecallOut(BaseModel):
     seconds: float
 
 
-def episode_out(episode: Episode, agent: str) -> EpisodeOut:
-    fields: dict[str, Any] = {
-        name: getattr(episode, name) for name in EpisodeOut.model_fields if name not in {"agent", "run_id", "ref"}
-    }
-    return EpisodeOut(**fields, agent=agent, run_id=episode.execution_id, ref=episode.source_ref)
+def episode_out(episode: Episode, agent: str, fading: Fading) -> EpisodeOut:
+    elsewhere = {"agent", "run_id", "ref", "decay_score", "stability_days"}
+    fields: dict[str, Any] = {name: getattr(episode, name) for name in EpisodeOut.model_fields if name not in elsewhere}
+    return EpisodeOut(
+        **fields,
+        agent=agent,
+        run_id=episode.execution_id,
+        ref=episode.source_ref,
+        decay_score=round(fading.score, 4),
+        stability_days=round(fading.half_life_days, 2),
+    )
 
 
 def segment_out(segment: Segment) -> SegmentOut:
     return SegmentOut(**{name: getattr(segment, name) for name in SegmentOut.model_fields})
 
 
-def stats_out(stats: Stats) -> StatsOut:
+def stats_out(stats: Stats, ages: Sequence[Age]) -> StatsOut:
     empty = TierOut(episodes=0, segments=0, bytes=0)
     tiers = {
         Tier(name): TierOut(episodes=one.episodes, segments=one.segments, bytes=one.bytes)
         for name, one in stats.tiers.items()
     }
-    return StatsOut(tiers={tier: tiers.get(tier, empty) for tier in Tier}, unembedded=stats.unembedded)
+    return StatsOut(
+        tiers={tier: tiers.get(tier, empty) for tier in Tier},
+        unembedded=stats.unembedded,
+        ages=[AgeOut(tier=Tier(one.tier), days=one.days, episodes=one.episodes, bytes=one.bytes) for one in ages],
+    )
 
 
 def recall_out(recalled: Recalled) -> RecallOut:

@@ -352,6 +352,15 @@ class MemorySettings(Group):
     recall_at_start_seconds: float = Field(
         default=2.0, gt=0, le=60, description="Seconds that may take; after that a run begins without."
     )
+    consolidation_threshold: int = Field(
+        default=100,
+        ge=2,
+        le=1_000_000,
+        description="Hot episodes of an agent above which consolidation works on it, until half as many are left.",
+    )
+    consolidate_every_hours: float = Field(
+        default=24.0, ge=0, le=8_760, description="How often the schedule consolidates; 0: never."
+    )
     archive_after_days: int = Field(
         default=90,
         ge=1,

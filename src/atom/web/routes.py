@@ -27,6 +27,7 @@ from atom.llm.keys import api as keys_api
 from atom.llm.keys.probe import KeyTester
 from atom.llm.ledger.api import cache_routes, usage_routes
 from atom.memory import api as memory_api
+from atom.memory import consolidation_api
 from atom.memory.archive_api import archive_routes, keeping_routes
 from atom.ops import api as ops_api
 from atom.runs import api as runs_api
@@ -69,6 +70,7 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         *governance_routers(parts),
         *audit_routes(parts.audit, base.sessions, guard),
         *trigger_routers(parts),
+        consolidation_api.routes(parts.memory, parts.jobs, base.sessions, guard),
         archive_routes(parts.memory, parts.jobs, base.sessions, guard),
         keeping_routes(parts.memory, base.sessions, guard),
         memory_api.recall_routes(parts.memory, base.sessions, guard),

@@ -49,7 +49,10 @@ class ColdObjects:
     async def delete(self, path: str) -> None:
         with suppress(ColdObjectMissingError):
             async with self._bounded(path):
-                await obstore.delete_async(self._opened(path), path)
+                store = self._opened(path)
+                if self.folder is not None:
+                    await asyncio.to_thread(_remove_torn, self.folder / path)
+                await obstore.delete_async(store, path)
 
     def _opened(self, path: str) -> ObjectStore:
         if self.store is None:
@@ -93,6 +96,12 @@ def _to_disk(folder: Path, path: str) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _remove_torn(file: Path) -> None:
+    """What a death left of writing it, under the name that it has until it is whole. Blocks."""
+    for torn in file.parent.glob(f"{file.name}#*"):
+        torn.unlink(missing_ok=True)
 
 
 def _why(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What a run remembered at its start."""
+"""Consolidation: episodes that sum others up, and the links to what they sum up."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ SQL = Path(__file__).parent.parent / "sql"
 
 
 def upgrade() -> None:
-    _execute("0014_recall.sql")
+    _execute("0014_consolidation.sql")
 
 
 def downgrade() -> None:
-    _execute("0014_recall_down.sql")
+    _execute("0014_consolidation_down.sql")
 
 
 def _execute(name: str) -> None:
