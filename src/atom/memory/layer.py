@@ -50,14 +50,14 @@ def build_memory(
     chosen = embedder if settings.embedder == "local" else None
     written, metrics = Signal(), MemoryMetrics(registry)
     service = MemoryService(agents, settings, written)
-    bodies = Bodies(sessions, cold)
+    bodies, moving = Bodies(sessions, cold), Bodies(sessions, cold)  # a recall waits behind no restore
     texts, reading = HitTexts(bodies, settings.cold_recall_seconds), Reading(service, bodies)
     return MemoryLayer(
         service=service,
         reading=reading,
         recall=RecallService(sessions, chosen, settings, metrics, clock, texts),
         embedding=EmbeddingWorker(sessions, chosen, written, metrics, reading),
-        archivist=Archivist(sessions, bodies, settings, f"{socket.gethostname()}:{os.getpid()}"),
-        restorer=Restorer(sessions, bodies, settings),
+        archivist=Archivist(sessions, moving, settings, f"{socket.gethostname()}:{os.getpid()}"),
+        restorer=Restorer(sessions, moving, settings),
         metrics=metrics,
     )
