@@ -184,8 +184,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     triggers = trigger_layer.build_triggers(below)
     jobs, sealed = JobService(base.doorbell), (triggers.secrets, governance.webhooks.service)
     archive = memory_jobs.ArchiveSchedule(jobs, settings.memory).start_due
-    consolidation = ConsolidationSchedule(jobs, memory).start_due
-    remembering = (RunMemory(memory.service).remember, consolidation, archive)
+    remembering = (RunMemory(memory.service).remember, ConsolidationSchedule(jobs, memory).start_due, archive)
     chores = (*governance.chores, *triggers.chores, *remembering)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),

@@ -3,19 +3,30 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from atom.durable.lease import FencedError
 from atom.infra.db import unit_of_work
+from atom.kit.clock import SystemClock
 from atom.kit.ids import new_id
+from atom.memory.adapters.cold_objects import open_cold_store
 from atom.memory.archive import MAX_SEGMENTS, cut
 from atom.memory.archive_store import Due, Planned
 from atom.memory.cold_turn import LEASE, my_turn
-from atom.memory.errors import ArchiveBusyError, ColdStoreCorruptError, ColdStoreUnavailableError
+from atom.memory.errors import (
+    ArchiveBusyError,
+    ColdObjectMissingError,
+    ColdStoreCorruptError,
+    ColdStoreUnavailableError,
+)
+from atom.memory.layer import build_memory
 from atom.memory.tiers import to_warm
 from tests.memory.cold_bench import FINDING, archive, check, paths, restore, texts, tidy, whole
-from tests.memory.conftest import Bench
+from tests.memory.conftest import AGENTS, Bench
+from tests.memory.test_cold_store import s3_settings
 
 TALE = ("Ann: The backup of the shop is on host cobalt.", 'Bob: Naïve, ümlaut, 漢字, 🦉 and "quotes".', "Ann: ")
 
@@ -236,3 +247,20 @@ async def test_an_empty_object_stays_as_long_as_backups_may_name_it(memory: Benc
     await memory.execute("UPDATE cold_object SET state_changed_at = now() - interval '8 days'")
     await tidy(memory)
     assert memory.cold.objects == {}
+
+
+async def test_a_bucket_serves_as_the_cold_store(memory: Bench, s3_endpoint: str, home: Path) -> None:
+    settings = s3_settings(s3_endpoint)
+    cold, registry = open_cold_store(settings, home), CollectorRegistry()
+    layer = build_memory(
+        AGENTS, settings, memory.sessions, embedder=None, registry=registry, clock=SystemClock(), cold=cold
+    )
+    await _filled(memory)
+    before, in_bucket = await whole(memory), replace(memory, layer=layer)
+    assert (await archive(in_bucket)).episodes == 6
+    assert await whole(in_bucket) == before
+    with pytest.raises(ColdObjectMissingError):
+        await whole(memory)
+    assert (await restore(in_bucket)).left == 0
+    assert await whole(in_bucket) == before
+    await check(in_bucket)

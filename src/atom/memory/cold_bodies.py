@@ -21,7 +21,7 @@ Texts = list[str]
 
 @dataclass(frozen=True, slots=True)
 class Bodies:
-    """Reads of many, in parallel. `room`: for all of this process together."""
+    """Reads of many, in parallel. `room`: for all who share this."""
 
     sessions: Sessions
     cold: ColdStore

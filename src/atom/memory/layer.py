@@ -54,15 +54,15 @@ def build_memory(
     chosen = embedder if settings.embedder == "local" else None
     written, metrics = Signal(), MemoryMetrics(registry)
     service = MemoryService(agents, settings, written)
-    bodies = Bodies(sessions, cold)
+    bodies, moving = Bodies(sessions, cold), Bodies(sessions, cold)  # a recall waits behind no restore
     texts, reading = HitTexts(bodies, settings.cold_recall_seconds), Reading(service, bodies)
-    restorer = Restorer(sessions, bodies, settings)
+    restorer = Restorer(sessions, moving, settings)
     return MemoryLayer(
         service=service,
         reading=reading,
         recall=RecallService(sessions, chosen, settings, metrics, clock, texts),
         embedding=EmbeddingWorker(sessions, chosen, written, metrics, reading),
-        archivist=Archivist(sessions, bodies, settings, f"{socket.gethostname()}:{os.getpid()}"),
+        archivist=Archivist(sessions, moving, settings, f"{socket.gethostname()}:{os.getpid()}"),
         restorer=restorer,
         consolidator=Consolidator(sessions, service, settings, None if chosen is None else chosen.name),
         splitter=Splitter(sessions, service, restorer),
