@@ -87,6 +87,14 @@ async def test_the_schedule_archives_what_is_old_and_forgets_what_retention_ends
     assert runs[-1][3] == report
 
 
+async def test_where_nothing_is_to_be_done_the_schedule_starts_no_job_and_has_done_well(memory: Bench) -> None:
+    await memory.remember(*TALE, at=datetime.now(UTC))
+    await _tick(memory)
+    await _tick(memory)
+    assert await memory.rows("SELECT count(*) FROM job") == [(0,)]
+    assert await memory.rows("SELECT kind, whole, outcome FROM memory_job_run") == [("archive", True, "done")]
+
+
 async def test_a_schedule_that_is_off_starts_nothing(memory: Bench) -> None:
     async with unit_of_work(memory.sessions) as session:
         await ArchiveSchedule(JobService(Bell()), MemorySettings(archive_every_hours=0)).start_due(session)

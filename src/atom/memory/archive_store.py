@@ -119,6 +119,11 @@ async def due_any(session: AsyncSession, wanted: Due) -> bool:
     return await session.scalar(left.limit(1)) is not None
 
 
+async def any_object(session: AsyncSession) -> bool:
+    """Whether there is anything in the cold store, or was to be."""
+    return await session.scalar(select(ColdObject.id).limit(1)) is not None
+
+
 async def sparse(session: AsyncSession, *, limit: int) -> list[Planned]:
     """Cold episodes that are to move to another object."""
     objects = (await session.scalars(SPARSE)).all()

@@ -14,7 +14,7 @@ from atom.durable.jobs import JobHandler, JobService, Progress
 from atom.durable.lease import FencedError
 from atom.errors import AtomError
 from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError, Sessions, unit_of_work
-from atom.memory import archive_store, job_runs
+from atom.memory import archive_store, job_runs, policy_store
 from atom.memory.archive_store import Away, Due
 from atom.memory.job_runs import RunOutcome
 from atom.memory.layer import MemoryLayer
@@ -153,6 +153,10 @@ class ArchiveSchedule:
         if not hours or not await job_runs.due(session, ARCHIVE, timedelta(hours=hours)):
             return
         order = ArchiveOrder(older_than_days=self.settings.archive_after_days, scheduled=True)
+        if await _idle(session, order):  # a young store needs no job to be told so
+            run = await job_runs.record_started(session, ARCHIVE)
+            await job_runs.record_finished(session, run, RunOutcome.DONE)
+            return
         id_ = await start_archive(session, self.jobs, order, actor=SYSTEM)
         log.info("memory.archive_started", job_id=str(id_))
 
@@ -167,6 +171,13 @@ async def overdue(session: AsyncSession, settings: MemorySettings, now: datetime
         return False
     order = ArchiveOrder(older_than_days=settings.archive_after_days, scheduled=True)
     return bool(await archive_store.due_any(session, order.due(now)))
+
+
+async def _idle(session: AsyncSession, order: ArchiveOrder) -> bool:
+    """Whether a scheduled archive would find nothing: to move, to tidy, or to forget."""
+    if await archive_store.due_any(session, order.due(datetime.now(UTC))) or await archive_store.any_object(session):
+        return False
+    return not await policy_store.retained(session)
 
 
 async def _begin(session: AsyncSession, kind: str, *, whole: bool, dry_run: bool) -> str | None:
