@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=2_000)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    configure("error")
+    configure("warning", None)
     home = Path(tempfile.mkdtemp(prefix="atom-bench-"))
     home.chmod(0o711)
     postgres = EmbeddedPostgres(home)

@@ -47,6 +47,7 @@ from atom.memory import jobs as memory_jobs
 from atom.memory.adapters.cold_objects import open_cold_store
 from atom.memory.consolidation_jobs import CONSOLIDATE_JOB, ConsolidationSchedule, consolidate_handler
 from atom.memory.layer import MemoryLayer, build_memory
+from atom.memory.telling import Telling
 from atom.ops.checks import PROBE_POOL, llm_check, standard_checks
 from atom.ops.health import HealthService
 from atom.ops.memory_check import memory_check
@@ -178,7 +179,8 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     audit = build_audit(base.sessions, base.clock, settings.audit, settings.home)
     below = trigger_layer.Base(base.sessions, base.outbox, reader, base.clock, agents, work.runs, training, layer.vault)
     triggers = trigger_layer.build_triggers(below)
-    memory = _memory(settings, base, agents, search)
+    tell = Telling(base.sessions, llm, layer.budgets, layer.ledger, governance.service.halted)
+    memory = _memory(settings, base, agents, search, tell)
     jobs, sealed = JobService(base.doorbell), (triggers.secrets, governance.webhooks.service)
     archive = memory_jobs.ArchiveSchedule(jobs, settings.memory).start_due
     consolidation = ConsolidationSchedule(jobs, memory).start_due
@@ -206,11 +208,13 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     )
 
 
-def _memory(settings: Settings, base: Foundation, agents: AgentService, search: WorkspaceSearch) -> MemoryLayer:
+def _memory(
+    settings: Settings, base: Foundation, agents: AgentService, search: WorkspaceSearch, tell: Telling
+) -> MemoryLayer:
     cold = open_cold_store(settings.memory, settings.home)
-    registry, clock = base.registry, base.clock
+    registry, clock, embedder = base.registry, base.clock, search.embedder
     return build_memory(
-        agents, settings.memory, base.sessions, embedder=search.embedder, registry=registry, clock=clock, cold=cold
+        agents, settings.memory, base.sessions, embedder=embedder, registry=registry, clock=clock, cold=cold, tell=tell
     )
 
 
