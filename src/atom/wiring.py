@@ -183,9 +183,8 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     memory = _memory(settings, base, agents, search, tell)
     jobs, sealed = JobService(base.doorbell), (triggers.secrets, governance.webhooks.service)
     archive = memory_jobs.ArchiveSchedule(jobs, settings.memory).start_due
-    consolidation = ConsolidationSchedule(jobs, memory).start_due
-    remembering = (RunMemory(memory.service).remember, consolidation, archive)
-    chores = (*governance.chores, *triggers.chores, *remembering)
+    schedules = (ConsolidationSchedule(jobs, memory).start_due, archive)
+    chores = (*governance.chores, *triggers.chores, RunMemory(memory.service).remember, *schedules)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
         ROTATE_JOB: rotate_handler(base.sessions, layer.keys, sealed),
