@@ -47,6 +47,7 @@ from atom.memory import jobs as memory_jobs
 from atom.memory.adapters.cold_objects import open_cold_store
 from atom.memory.consolidation_jobs import CONSOLIDATE_JOB, ConsolidationSchedule, consolidate_handler
 from atom.memory.layer import MemoryLayer, build_memory
+from atom.memory.telling import Telling
 from atom.ops.checks import PROBE_POOL, llm_check, standard_checks
 from atom.ops.health import HealthService
 from atom.ops.memory_check import memory_check
@@ -169,17 +170,15 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     under = Under(agents, layer.ledger, layer.vault, (taint_speaker(agents),))
     governance = build_governance(stands_on, settings.governance, actions, under)
     workspaces = open_workspaces(settings)
-    reader = base.reader
-    dropped = Counter(
-        "atom_websocket_dropped_total", "Items a slow viewer's queue had no room for.", ["kind"], registry=base.registry
-    )
-    hub = FeedHub(reader, base.stamped, dropped)
-    memory = desk.layer = _memory(settings, base, agents, search)
+    hub = _hub(base)
+    tell = Telling(base.sessions, llm, layer.budgets, layer.ledger, governance.service.halted)
+    memory = desk.layer = _memory(settings, base, agents, search, tell)
     recalling = Recalling(memory, base.sessions, settings.memory)
     work = _running(settings, base, Using(agents, governance, layer, tools, hub, workspaces, recalling))
     approvals = ApprovalService(base.outbox, RunWaking(work.family), EditedArguments(tools), governance.listeners)
     training = TrainingService(work.runs, RatingService(governance.service.evidence))
     audit = build_audit(base.sessions, base.clock, settings.audit, settings.home)
+    reader = base.reader
     below = trigger_layer.Base(base.sessions, base.outbox, reader, base.clock, agents, work.runs, training, layer.vault)
     triggers = trigger_layer.build_triggers(below)
     jobs, sealed = JobService(base.doorbell), (triggers.secrets, governance.webhooks.service)
@@ -208,6 +207,13 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     )
 
 
+def _hub(base: Foundation) -> FeedHub:
+    dropped = Counter(
+        "atom_websocket_dropped_total", "Items a slow viewer's queue had no room for.", ["kind"], registry=base.registry
+    )
+    return FeedHub(base.reader, base.stamped, dropped)
+
+
 def _tools(settings: Settings, base: Foundation, search: WorkspaceSearch, desk: MemoryDesk) -> ToolRegistry:
     egress, found, memory = tool_egress(settings.tools), search_text_tool(search), memory_tools(desk)
     return ToolRegistry(
@@ -215,12 +221,14 @@ def _tools(settings: Settings, base: Foundation, search: WorkspaceSearch, desk: 
     )
 
 
-def _memory(settings: Settings, base: Foundation, agents: AgentService, search: WorkspaceSearch) -> MemoryLayer:
+def _memory(
+    settings: Settings, base: Foundation, agents: AgentService, search: WorkspaceSearch, tell: Telling
+) -> MemoryLayer:
     cold = open_cold_store(settings.memory, settings.home)
+    registry, clock, embedder = base.registry, base.clock, search.embedder
     return build_memory(
-        agents, settings.memory, base.sessions, embedder=search.embedder, registry=base.registry, clock=base.clock,
-        cold=cold,
-    )  # fmt: skip
+        agents, settings.memory, base.sessions, embedder=embedder, registry=registry, clock=clock, cold=cold, tell=tell
+    )
 
 
 def _sweep(settings: Settings, base: Foundation, work: "Running", chores: Sequence[Chore]) -> Sweep:

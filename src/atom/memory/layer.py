@@ -12,7 +12,7 @@ from atom.infra.db import Sessions
 from atom.kit.clock import Clock
 from atom.memory.archive import Archivist
 from atom.memory.cold_bodies import Bodies
-from atom.memory.consolidating import Consolidator
+from atom.memory.consolidating import Consolidator, Tells, by_rule
 from atom.memory.embedding import EmbeddingWorker
 from atom.memory.hit_texts import HitTexts
 from atom.memory.metrics import MemoryMetrics
@@ -50,6 +50,7 @@ def build_memory(
     registry: CollectorRegistry,
     clock: Clock,
     cold: ColdStore,
+    tell: Tells = by_rule,
 ) -> MemoryLayer:
     chosen = embedder if settings.embedder == "local" else None
     written, metrics = Signal(), MemoryMetrics(registry)
@@ -64,7 +65,7 @@ def build_memory(
         embedding=EmbeddingWorker(sessions, chosen, written, metrics, reading),
         archivist=Archivist(sessions, moving, settings, f"{socket.gethostname()}:{os.getpid()}"),
         restorer=restorer,
-        consolidator=Consolidator(sessions, service, settings, None if chosen is None else chosen.name),
+        consolidator=Consolidator(sessions, service, settings, None if chosen is None else chosen.name, tell),
         splitter=Splitter(sessions, service, restorer),
         metrics=metrics,
     )

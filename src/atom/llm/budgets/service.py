@@ -68,8 +68,10 @@ class BudgetService:
         agent_id: UUID,
         route: Route,
         estimate: Estimate,
+        in_run: bool = True,
     ) -> bool:
         """Room in each budget that applies, or in none. `id_` is what `settle` is given; false when none applies.
+        `in_run` False: `run_id` is of something else that a limit for each run is to bind.
 
         Raises OverBudgetError: the caller's transaction must then not be committed.
         """
@@ -80,7 +82,9 @@ class BudgetService:
                 raise _unpriced(need, route)
             place: dict[str, Any] = {"budget_id": need.budget.id, "window_key": need.window_key}
             if await store.reserve(session, **place, amount=need.amount):
-                await store.hold(session, {"id": id_, "execution_id": run_id, **place, "amount": need.amount})
+                await store.hold(
+                    session, {"id": id_, "execution_id": run_id if in_run else None, **place, "amount": need.amount}
+                )
                 held = True
                 continue
             room = await store.room(session, **place)

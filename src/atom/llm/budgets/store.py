@@ -61,7 +61,7 @@ WHERE u.budget_id = due.budget_id AND u.window_key = due.window_key
 """)
 OF_RUN = text("SELECT DISTINCT id FROM budget_reservation WHERE execution_id = :run")
 LEFT = text("""
-SELECT DISTINCT r.id FROM budget_reservation r JOIN agent_execution e ON e.id = r.execution_id
+SELECT DISTINCT r.id FROM budget_reservation r LEFT JOIN agent_execution e ON e.id = r.execution_id
 WHERE r.created_at < now() - make_interval(secs => :seconds) OR e.ended_at < now() - make_interval(secs => :grace)
 """)
 

@@ -22,9 +22,9 @@ __all__ = ["GroupBy", "LedgerService", "Place", "Usage"]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which step of which run an attempt was made for."""
+    """Which step of which run an attempt was made for. `run_id` None: outside of any run."""
 
-    run_id: UUID
+    run_id: UUID | None
     agent_id: UUID
     step: str
 

@@ -15,3 +15,6 @@ CREATE TABLE episode_link (
     position integer NOT NULL,
     UNIQUE (consolidated_id, position)
 );
+
+-- A model may be asked outside of any run, within the same budgets.
+ALTER TABLE budget_reservation ALTER COLUMN execution_id DROP NOT NULL;
