@@ -160,7 +160,7 @@ class Systems:
         return {"BM25": words, "dense": meaning, "RRF": fused, "recall": ours}, recalled.seconds
 
     async def _legs(self, conversation: Conversation, query: str) -> tuple[list[str], list[str]]:
-        embedder = self.memory.recall.embedder
+        embedder = self.memory.embedders.current
         assert embedder is not None
         [row] = (await embedder.embed([query])).rows()
         agent_id, refs = conversation.agent_id, conversation.refs

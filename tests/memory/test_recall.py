@@ -9,9 +9,11 @@ from sqlalchemy import URL
 
 from atom.governance.models import Label
 from atom.kit.clock import SystemClock
+from atom.memory.asking import QuestionVectors, WordsOnly
 from atom.memory.drafts import Outcome, Source
+from atom.memory.embedders import Embedders
 from atom.memory.errors import RecallInvalidError
-from atom.memory.recall import Filters, Hit, Mode, Question, Reason, Recalled, RecallService, WordsOnly
+from atom.memory.recall import Filters, Hit, Mode, Question, Reason, Recalled, RecallService
 from tests.conftest import Cluster
 from tests.memory.conftest import MORNING, Bench
 
@@ -178,7 +180,8 @@ async def test_age_never_hides_an_episode(memory: Bench) -> None:
 async def test_without_an_embedder_it_is_by_words_and_says_so(memory: Bench) -> None:
     await memory.remember(*CHAT)
     settings, metrics = memory.layer.recall.settings, memory.layer.recall.metrics
-    alone = RecallService(memory.sessions, None, settings, metrics, SystemClock())
+    nobody = QuestionVectors(memory.sessions, Embedders(None), 2.0)
+    alone = RecallService(memory.sessions, nobody, settings, metrics, SystemClock())
     recalled = await alone.recall(Question(memory.agent_id, "invoices to Berlin"))
     assert recalled.words_only is WordsOnly.NO_EMBEDDER
     assert recalled.hits[0].text == "The invoices went to Berlin with Carla."

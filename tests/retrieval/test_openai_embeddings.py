@@ -160,7 +160,7 @@ async def test_a_reply_without_end_is_not_read_to_its_end(
 async def test_no_answer_and_no_server_are_away(endpoint: EmbeddingEndpoint) -> None:
     endpoint.always = Answer(wait=True)
     mine = embedder(endpoint, seconds=0.1)
-    with pytest.raises(EmbedderAwayError, match="did not answer within 0.1 s"):
+    with pytest.raises(EmbedderAwayError, match="did not answer within"):
         await mine.embed(["x"])
     await mine.aclose()
     closed = EndpointEmbedder(EndpointOptions("http://127.0.0.1:9/v1", "m", SecretStr(KEY), 5.0))

@@ -221,6 +221,8 @@ def _print_recall(out: Output, recalled: Recall) -> None:
     out.table(("score", "reason", "at", "speaker", "why", "text"), rows)
     if recalled.words_only:
         out.note(f"By words only ({recalled.words_only}): see `docs/operate/memory.md`.")
+    if recalled.re_embedding:
+        out.note("The embedding model is being changed (atom episodes stats): some were found by words only.")
     if recalled.cut:
         out.note("There is more: --limit")
 
@@ -244,5 +246,9 @@ def _print_stats(out: Output, stats: MemoryStats) -> None:
         filled = round(BAR * tier.bytes / most) if most else 0
         rows.append((name, tier.episodes, tier.segments, tier.bytes, "#" * filled))
     out.table(("tier", "episodes", "segments", "bytes", "share"), rows)
+    one = stats.embedding
+    if one is not None:
+        former = f"; still there: {', '.join(one.former)}" if one.former else ""
+        out.note(f"Vectors of {one.model}: {one.done} of {one.total} segments{former}.")
     if stats.unembedded:
-        out.note(f"{stats.unembedded} segments are not to be found by meaning yet.")
+        out.note(f"{stats.unembedded} segments wait for a vector.")

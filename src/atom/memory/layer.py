@@ -8,6 +8,8 @@ from atom.agents.service import AgentService
 from atom.events.service import Signal
 from atom.infra.db import Sessions
 from atom.kit.clock import Clock
+from atom.memory.asking import QuestionVectors
+from atom.memory.embedders import Embedders, embedders
 from atom.memory.embedding import EmbeddingWorker
 from atom.memory.metrics import MemoryMetrics
 from atom.memory.recall import RecallService
@@ -23,6 +25,10 @@ class MemoryLayer:
     service: MemoryService
     recall: RecallService
     embedding: EmbeddingWorker
+    embedders: Embedders
+
+    async def aclose(self) -> None:
+        await self.embedders.aclose()
 
 
 def build_memory(
@@ -34,8 +40,10 @@ def build_memory(
     registry: CollectorRegistry,
     clock: Clock,
 ) -> MemoryLayer:
-    chosen = embedder if settings.embedder == "local" else None
+    """`embedder`: the local one, where it is installed."""
+    asked = embedders(settings, embedder)
     written, metrics = Signal(), MemoryMetrics(registry)
     service = MemoryService(agents, settings, written)
-    recall = RecallService(sessions, chosen, settings, metrics, clock)
-    return MemoryLayer(service, recall, EmbeddingWorker(sessions, chosen, written, metrics))
+    questions = QuestionVectors(sessions, asked, settings.embedder_question_timeout)
+    recall = RecallService(sessions, questions, settings, metrics, clock)
+    return MemoryLayer(service, recall, EmbeddingWorker(sessions, asked.current, written, metrics), asked)

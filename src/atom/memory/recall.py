@@ -16,14 +16,14 @@ from atom.governance.models import Label
 from atom.infra.db import Sessions, unit_of_work
 from atom.kit.clock import Clock
 from atom.kit.text import clean
-from atom.memory import recall_store, store, vector_store
+from atom.memory import recall_store, store
+from atom.memory.asking import QuestionVectors, WordsOnly
 from atom.memory.drafts import Outcome, SegmentKind, Source
 from atom.memory.errors import RecallInvalidError
 from atom.memory.metrics import MemoryMetrics
 from atom.memory.models import Tier
 from atom.memory.ranking import Candidate, Ranked, Why, rank, strength, tokens_of
 from atom.memory.recall_store import Asked, Matching, Place, Vector
-from atom.retrieval.ports import Embedder
 from atom.settings import MemorySettings
 
 LEG = 200  # candidates of each of the two legs
@@ -126,18 +126,12 @@ class Hit:
     terms: tuple[str, ...] = ()
 
 
-class WordsOnly(StrEnum):
-    """Why nothing was compared by meaning."""
-
-    NO_EMBEDDER = "no_embedder"
-    NO_PGVECTOR = "no_pgvector"
-
-
 @dataclass(frozen=True, slots=True)
 class Recalled:
     """`words_only` says why nothing was compared by meaning; `cut`: there was more than the limit or the tokens let in.
 
-    `labels`: of all hits together.
+    `model`: whose vectors were compared. `re_embedding`: another model is on its way, or those of this one are not all
+    there yet: some segments were found by words only. `labels`: of all hits together.
     """
 
     hits: tuple[Hit, ...]
@@ -145,6 +139,8 @@ class Recalled:
     cut: bool
     words_only: WordsOnly | None
     seconds: float
+    model: str | None = None
+    re_embedding: bool = False
 
     @property
     def labels(self) -> frozenset[Label]:
@@ -156,7 +152,7 @@ class RecallService:
     """Each recall is of one agent. Nothing is open while the question's vector is made."""
 
     sessions: Sessions
-    embedder: Embedder | None
+    questions: QuestionVectors
     settings: MemorySettings
     metrics: MemoryMetrics
     clock: Clock
@@ -166,30 +162,15 @@ class RecallService:
         began = time.perf_counter()
         _check(question)
         wanted = replace(question, query=clean(question.query[:MAX_QUERY]))
-        vector = await self._vector(wanted)
+        meaning = await self.questions.of(wanted.query)
         async with unit_of_work(self.sessions) as session:
-            words_only = await self._words_only(session, wanted)
-            usable = vector if words_only is None else None
-            hits = await self._hits(session, wanted, usable)
+            hits = await self._hits(session, wanted, meaning.vector)
             kept, tokens, cut = self._fitting(hits, wanted)
             await store.touch(session, sorted({hit.episode_id for hit in kept}))
         seconds = time.perf_counter() - began
         self.metrics.recall.labels(mode=wanted.mode.value).observe(seconds)
-        return Recalled(tuple(kept), tokens, cut, words_only, seconds)
-
-    async def _vector(self, question: Question) -> Vector | None:
-        if self.embedder is None or not question.query.strip():
-            return None
-        [row] = (await self.embedder.embed([question.query])).rows()
-        return Vector(self.embedder.name, row)
-
-    async def _words_only(self, session: AsyncSession, question: Question) -> WordsOnly | None:
-        if not question.query.strip():
-            return None
-        if self.embedder is None:
-            return WordsOnly.NO_EMBEDDER
-        ready = await vector_store.prepared(session, self.embedder.name)
-        return None if ready else WordsOnly.NO_PGVECTOR
+        model = meaning.vector.model if meaning.vector else None
+        return Recalled(tuple(kept), tokens, cut, meaning.words_only, seconds, model, meaning.re_embedding)
 
     async def _hits(self, session: AsyncSession, question: Question, vector: Vector | None) -> list[Hit]:
         """One more than the limit, where there are more."""

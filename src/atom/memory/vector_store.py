@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Text, Uuid, bindparam, column, table, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from atom.memory import model_store
 from atom.memory.model_names import checked
 
 VECTORS = table(
@@ -42,10 +43,25 @@ HNSW = """
 TAKE = text("""
     UPDATE episode_unembedded u SET leased_until = now() + make_interval(secs => :seconds), attempts = attempts + 1
     FROM (SELECT segment_id FROM episode_unembedded WHERE leased_until <= now()
-          ORDER BY leased_until, segment_id LIMIT :limit FOR UPDATE SKIP LOCKED) due, episode_segment s
-    WHERE u.segment_id = due.segment_id AND s.id = due.segment_id
-    RETURNING s.id, s.speaker || ': ' || s.text
+          ORDER BY leased_until, segment_id LIMIT :limit FOR UPDATE SKIP LOCKED) due
+    WHERE u.segment_id = due.segment_id
+    RETURNING u.segment_id
 """)
+# Seconds NULL: until another model is the present one.
+PUT_OFF = text("""
+    UPDATE episode_unembedded SET
+        leased_until = coalesce(now() + make_interval(secs => CAST(:seconds AS double precision)), 'infinity')
+    WHERE segment_id = ANY(CAST(:ids AS uuid[]))
+""")
+REMOVE = text("""
+    WITH gone AS (
+        DELETE FROM episode_vector WHERE model = :model AND segment_id IN (
+            SELECT segment_id FROM episode_vector WHERE model = :model AND segment_id > :after
+            ORDER BY segment_id LIMIT :limit)
+        RETURNING segment_id
+    ) SELECT segment_id FROM gone ORDER BY segment_id DESC LIMIT 1
+""")
+PATIENCE = text("SELECT set_config('lock_timeout', :timeout, true)")
 ADD = text("""
     INSERT INTO episode_vector (segment_id, model, agent_id, episode_id, embedding)
     SELECT s.id, :model, s.agent_id, s.episode_id, one.vector::halfvec
@@ -72,35 +88,51 @@ async def available(session: AsyncSession) -> bool:
 
 
 async def prepare(session: AsyncSession, model: str, dimensions: int) -> bool:
-    """Makes the table and this model's index, if they are not there. False where the database has no pgvector."""
+    """Makes the tables and this model's index, if they are not there. False where the database has no pgvector.
+
+    Whoever else prepares waits until the transaction ends.
+    """
     if not await available(session):
         return False
     name = index_name(model)
-    if not await session.scalar(INDEXED, {"name": name}):
-        await session.execute(LOCK, {"key": PREPARE_LOCK})
-        for statement in (TABLE, BY_AGENT, HNSW.format(name=name, dimensions=dimensions, model=checked(model))):
+    await session.execute(LOCK, {"key": PREPARE_LOCK})
+    if not await session.scalar(INDEXED, {"name": name}) or not await session.scalar(model_store.EXISTS):
+        made = (TABLE, BY_AGENT, HNSW.format(name=name, dimensions=dimensions, model=checked(model)))
+        for statement in (*made, model_store.TABLE, model_store.ONE_CURRENT):
             await session.execute(text(statement))
     return True
-
-
-async def prepared(session: AsyncSession, model: str) -> bool:
-    """Whether there is an index of this model's vectors."""
-    return bool(await session.scalar(INDEXED, {"name": index_name(model)}))
 
 
 def index_name(model: str) -> str:
     return f"idx_episode_vector_{hashlib.sha256(model.encode()).hexdigest()[:12]}"
 
 
-async def take(session: AsyncSession, *, seconds: float, limit: int) -> list[tuple[UUID, str]]:
-    """Segments to be embedded, with what is embedded of each, for so many seconds this worker's alone."""
-    return [(row[0], row[1]) for row in (await session.execute(TAKE, {"seconds": seconds, "limit": limit})).all()]
+async def take(session: AsyncSession, *, seconds: float, limit: int) -> list[UUID]:
+    """Segments to be embedded, for so many seconds this worker's alone."""
+    return [*(await session.scalars(TAKE, {"seconds": seconds, "limit": limit})).all()]
+
+
+async def put_off(session: AsyncSession, ids: Sequence[UUID], seconds: float | None) -> None:
+    """They are taken again in so many seconds; None: when another model is the present one."""
+    await session.execute(PUT_OFF, {"ids": [*ids], "seconds": seconds})
 
 
 async def add(session: AsyncSession, model: str, ids: Sequence[UUID], vectors: Sequence[Sequence[float]]) -> None:
     """In one transaction with the end of their waiting. A segment that was forgotten meanwhile is left out."""
     await session.execute(ADD, {"model": model, "ids": [*ids], "vectors": [literal(vector) for vector in vectors]})
     await session.execute(DONE, {"ids": [*ids]})
+
+
+async def remove(session: AsyncSession, model: str, *, after: UUID, limit: int) -> UUID | None:
+    """The next vectors of a former model, by segment. Returns how far it came; None where there are no more."""
+    found: UUID | None = await session.scalar(REMOVE, {"model": model, "after": after, "limit": limit})
+    return found
+
+
+async def unindex(session: AsyncSession, model: str, *, seconds: float) -> None:
+    """Whoever searches makes it wait, and it makes others wait: no longer than this. Raises DBAPIError then."""
+    await session.execute(PATIENCE, {"timeout": f"{int(seconds * 1000)}ms"})
+    await session.execute(text(f"DROP INDEX IF EXISTS {index_name(model)}"))
 
 
 async def enqueue(session: AsyncSession, model: str, *, after: UUID, limit: int) -> UUID | None:

@@ -1,5 +1,6 @@
 """What episodes and recalls look like in the API."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -7,9 +8,10 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from atom.governance.models import Label
+from atom.memory.asking import WordsOnly
 from atom.memory.drafts import Outcome, SegmentKind, Source, Turn
 from atom.memory.models import Episode, Segment, Tier
-from atom.memory.recall import Filters, Hit, Mode, Reason, Recalled, WordsOnly
+from atom.memory.recall import Filters, Hit, Mode, Reason, Recalled
 from atom.memory.service import Stats
 
 MAX_TURNS = 5_000
@@ -114,9 +116,20 @@ class TierOut(BaseModel):
     bytes: int
 
 
+class EmbeddingOut(BaseModel):
+    """How far the present embedding model is."""
+
+    model: str
+    done: int = Field(description="Segments with a vector of it.")
+    total: int = Field(description="Segments that there are.")
+    complete: bool = Field(description="Recall uses its vectors; until then those of a former model where it can.")
+    former: tuple[str, ...] = Field(description="Models whose vectors are still there.")
+
+
 class StatsOut(BaseModel):
     tiers: dict[Tier, TierOut]
     unembedded: int = Field(description="Segments that cannot be found by meaning yet.")
+    embedding: EmbeddingOut | None = Field(description="Null: there are no vectors.")
 
 
 class RecallIn(BaseModel):
@@ -174,6 +187,8 @@ class RecallOut(BaseModel):
     tokens: int
     cut: bool = Field(description="There was more than the limit or the tokens let in.")
     words_only: WordsOnly | None = Field(description="Why nothing was compared by meaning.")
+    model: str | None = Field(description="Whose vectors were compared.")
+    re_embedding: bool = Field(description="Not all segments have a vector of it: some were found by words only.")
     labels: list[Label] = Field(description="Of all hits together.")
     seconds: float
 
@@ -195,7 +210,10 @@ def stats_out(stats: Stats) -> StatsOut:
         Tier(name): TierOut(episodes=one.episodes, segments=one.segments, bytes=one.bytes)
         for name, one in stats.tiers.items()
     }
-    return StatsOut(tiers={tier: tiers.get(tier, empty) for tier in Tier}, unembedded=stats.unembedded)
+    one = stats.embedding
+    embedding = None if one is None else EmbeddingOut(**asdict(one))
+    every = {tier: tiers.get(tier, empty) for tier in Tier}
+    return StatsOut(tiers=every, unembedded=stats.unembedded, embedding=embedding)
 
 
 def recall_out(recalled: Recalled) -> RecallOut:
@@ -204,6 +222,8 @@ def recall_out(recalled: Recalled) -> RecallOut:
         tokens=recalled.tokens,
         cut=recalled.cut,
         words_only=recalled.words_only,
+        model=recalled.model,
+        re_embedding=recalled.re_embedding,
         labels=sorted(recalled.labels),
         seconds=recalled.seconds,
     )

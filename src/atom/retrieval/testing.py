@@ -52,6 +52,13 @@ class Answer:
     wait: bool = False
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """A client that hangs up is what some tests are about."""
+
+
 @dataclass(slots=True)
 class EmbeddingEndpoint:
     """A server on a port of its own that speaks OpenAI's Embeddings; a model's name decides nothing but its vectors'
@@ -97,8 +104,7 @@ class EmbeddingEndpoint:
             def log_message(self, *_: object) -> None:
                 """Tests read what they asked for from the fields."""
 
-        server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        server.daemon_threads = True
+        server = _Server(("127.0.0.1", self.port), Handler)
         self.port = server.server_address[1]
         self._closing.clear()
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

@@ -98,7 +98,8 @@ class EndpointEmbedder:
             try:
                 return await self._ask(texts)
             except EmbedderAwayError as error:
-                wait = in_call_wait(error.retry_after or 0.0, backoff(attempt, random.random()), left=left)
+                pause = backoff(attempt, random.random())  # noqa: S311 - jitter, not a secret
+                wait = in_call_wait(error.retry_after or 0.0, pause, left=left)
                 if wait is None:
                     raise
             left -= wait
