@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -23,7 +23,7 @@ from atom.memory.errors import RecallInvalidError
 from atom.memory.metrics import MemoryMetrics
 from atom.memory.models import Tier
 from atom.memory.ranking import Candidate, Ranked, Why, rank, strength, tokens_of
-from atom.memory.recall_store import Asked, Matching, Place, Vector
+from atom.memory.recall_store import Asked, Matching, Vector
 from atom.settings import MemorySettings
 
 LEG = 200  # candidates of each of the two legs
@@ -182,43 +182,31 @@ class RecallService:
         if question.mode is Mode.TEMPORAL and not question.query.strip():
             rows = await recall_store.by_time(session, matching, around=question.around, limit=most)
             return [_hit(row, Reason.IN_TIME) for row in rows]
-        similar = await self._similar(session, question, vector, most)
+        asked = await self._asked(session, question)
+        similar = await self._similar(session, question, asked, vector, most)
         if question.mode is not Mode.CONTEXTUAL:
             return similar
         wrong = replace(question.filters, outcomes=(Outcome.FAILURE, Outcome.PARTIAL))
-        failed = await self._similar(session, replace(question, filters=wrong), vector, FAILURES)
+        failed = await self._similar(session, replace(question, filters=wrong), asked, vector, FAILURES)
         recent = await recall_store.latest(session, question.agent_id, episodes=RECENT)
         warned = [replace(hit, reason=Reason.WENT_WRONG) for hit in failed]
         return _each_once([*warned, *(_hit(row, Reason.RECENT) for row in recent), *similar])[:most]
 
-    async def _similar(self, session: AsyncSession, question: Question, vector: Vector | None, limit: int) -> list[Hit]:
-        asked, ranked = await self._ranked(session, question, vector)
-        found = await recall_store.by_id(session, [one.id for one in ranked[: 2 * limit]])
-        hits = [
-            _hit(found[one.id], Reason.SIMILAR, ranked=one, asked=asked)
-            for one in ranked[: 2 * limit]
-            if one.id in found
-        ]
+    async def _similar(
+        self, session: AsyncSession, question: Question, asked: Asked, vector: Vector | None, limit: int
+    ) -> list[Hit]:
+        matching = question.filters.matching(question.agent_id)
+        rows = await recall_store.scored(session, matching, asked, vector, leg=LEG)
+        now = self.clock.now()
+        ranked = rank(_candidates(rows, now))[: 2 * limit]
+        found = await recall_store.by_id(session, [one.id for one in ranked])
+        hits = [_hit(found[one.id], Reason.SIMILAR, ranked=one, asked=asked) for one in ranked if one.id in found]
         return _each_once(hits)[:limit]
 
-    async def _ranked(
-        self, session: AsyncSession, question: Question, vector: Vector | None
-    ) -> tuple[Asked, list[Ranked]]:
-        matching = question.filters.matching(question.agent_id)
-        count, mean = await recall_store.size(session, question.agent_id)
+    async def _asked(self, session: AsyncSession, question: Question) -> Asked:
+        count, mean = await recall_store.size(session, question.agent_id, leg=LEG)
         terms = [term for term in await recall_store.terms(session, question.agent_id, question.query) if term.holders]
-        asked = Asked({term.term: _weight(count, term.holders) for term in terms}, mean)
-        found: set[Place] = set()
-        if terms:
-            found |= {*await recall_store.lexical(session, matching, asked, _rarest(terms), limit=LEG)}
-        if vector is not None:
-            found |= {*await recall_store.nearest(session, matching, vector, limit=LEG)}
-        if not found:
-            return asked, []
-        beside = {Place(one.episode_id, one.position + step) for one in found for step in (-1, 0, 1)}
-        rows = await recall_store.at_places(session, sorted(beside, key=_in_order), asked, vector)
-        now = self.clock.now()
-        return asked, rank([_candidate(row, now, found) for row in rows])
+        return Asked({term.term: _weight(count, term.holders) for term in terms}, mean, _rarest(terms))
 
     def _limit(self, question: Question) -> int:
         return min(question.limit or self.settings.recall_limit, 200)
@@ -256,6 +244,8 @@ def _weight(count: int, holders: int) -> float:
 
 def _rarest(terms: Sequence[recall_store.Term]) -> list[str]:
     """What bounds the work: the rarest words, as far as not too many segments hold them."""
+    if not terms:
+        return []
     ordered = sorted(terms, key=lambda term: (term.holders, term.term))
     chosen, held = [ordered[0].word], ordered[0].holders
     for term in ordered[1:]:
@@ -266,24 +256,20 @@ def _rarest(terms: Sequence[recall_store.Term]) -> list[str]:
     return chosen
 
 
-def _candidate(row: Row[Any], now: datetime, eligible: Container[Place]) -> Candidate:
-    remembered = strength(
-        now,
-        row.ended_at,
-        half_life_days=row.stability_days,
-        importance=row.importance,
-        feedback=row.feedback,
-        accesses=row.access_count,
-    )
-    return Candidate(
-        id=row.id,
-        episode_id=row.episode_id,
-        position=row.position,
-        lexical=float(row.lexical),
-        cosine=None if row.cosine is None else float(row.cosine),
-        eligible=Place(row.episode_id, row.position) in eligible,
-        strength=remembered,
-    )
+def _candidates(rows: Sequence[Row[Any]], now: datetime) -> list[Candidate]:
+    """What an episode's memory is worth is reckoned once for all of its segments."""
+    strengths: dict[str, float] = {}
+    found = []
+    for row in rows:
+        values: tuple[Any, ...] = tuple(row)
+        id_, episode_id, position, eligible, lexical, cosine = values[:6]
+        if episode_id not in strengths:
+            ended_at, importance, feedback, accesses, days = values[6:]
+            strengths[episode_id] = strength(
+                now, ended_at, half_life_days=days, importance=importance, feedback=feedback, accesses=accesses
+            )
+        found.append(Candidate(id_, episode_id, position, lexical, cosine, eligible, strengths[episode_id]))
+    return found
 
 
 def _hit(row: Row[Any], reason: Reason, *, ranked: Ranked | None = None, asked: Asked | None = None) -> Hit:
@@ -319,7 +305,3 @@ def _each_once(hits: Sequence[Hit]) -> list[Hit]:
 
 def _values(given: Sequence[StrEnum] | None) -> list[str] | None:
     return None if given is None else [one.value for one in given]
-
-
-def _in_order(place: Place) -> tuple[UUID, int]:
-    return place.episode_id, place.position
