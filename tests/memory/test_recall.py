@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, event
 
 from atom.governance.models import Label
 from atom.kit.clock import SystemClock
@@ -244,3 +244,24 @@ async def test_words_that_others_hold_cost_this_agent_nothing(memory: Bench) -> 
     assert again.why is not None
     assert again.why.lexical == before
     assert replace(again.why, strength=alone.why.strength) == alone.why
+
+
+async def test_a_recall_asks_the_database_five_times_however_much_it_finds(memory: Bench) -> None:
+    """Its size, the question's words, all candidates with their scores, the hits, and the count of recalls."""
+    for number in range(30):
+        await memory.remember(*[f"Ann: the invoices of month {number} went to Berlin, part {no}" for no in range(4)])
+    await memory.embed()
+    await ask(memory, "invoices to Berlin")  # from then on it is known which vectors answer
+    seen: list[str] = []
+    engine = memory.sessions.kw["bind"].sync_engine
+
+    def before(_: Any, __: Any, statement: str, *___: Any) -> None:
+        seen.append(statement)
+
+    event.listen(engine, "before_cursor_execute", before)
+    try:
+        recalled = await ask(memory, "invoices to Berlin")
+    finally:
+        event.remove(engine, "before_cursor_execute", before)
+    assert len(recalled.hits) == memory.layer.recall.settings.recall_limit
+    assert len(seen) == 5, seen

@@ -26,7 +26,7 @@ from atom.memory.ranking import Candidate, Ranked, Why, rank, strength, tokens_o
 from atom.memory.recall_store import Asked, Matching, Vector
 from atom.settings import MemorySettings
 
-LEG = 200  # candidates of each of the two legs
+LEG = 200  # candidates of each of the two legs; with 100, turn R@5 of LoCoMo goes from 66.2 to 65.8
 BOUND = 2_000  # segments that are scored by words: as many as the question's rarest words have
 MAX_QUERY = 4_000
 RECENT = 3  # episodes, of a contextual recall

@@ -32,9 +32,11 @@ TERMS = text(r"""
 """)
 # Without statistics of a fresh store the planner goes through all segments, and takes each apart for each word. A plan
 # that is made for any parameters reads the question's vector anew for each row; compiling one takes longer than it.
+# What a recall writes is a count of recalls: nobody waits until the disk has it.
 SIZE = text("""
     SELECT coalesce(sum(segments), 0), coalesce(sum(terms), 0), set_config('enable_seqscan', 'off', true),
         set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true),
+        set_config('synchronous_commit', 'off', true),
         set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', :width, true)
     FROM episode_tally WHERE agent_id = :agent_id
 """)
@@ -213,7 +215,7 @@ def _scored(wanted: tuple[str, ...], by_words: bool, model: str | None, dimensio
         if model is None
         else f"LEFT JOIN episode_vector v ON v.segment_id = episode_segment.id AND v.model = '{model}'",
     )
-    return text(statement.replace("::halfvec", "\\:\\:halfvec"))
+    return text(statement)
 
 
 async def by_id(session: AsyncSession, ids: Sequence[str]) -> dict[str, Row[Any]]:

@@ -61,6 +61,7 @@ REMOVE = text("""
         RETURNING segment_id
     ) SELECT segment_id FROM gone ORDER BY segment_id DESC LIMIT 1
 """)
+UNINDEX = "DROP INDEX IF EXISTS {name}"
 PATIENCE = text("SELECT set_config('lock_timeout', :timeout, true)")
 ADD = text("""
     INSERT INTO episode_vector (segment_id, model, agent_id, episode_id, embedding)
@@ -132,7 +133,7 @@ async def remove(session: AsyncSession, model: str, *, after: UUID, limit: int) 
 async def unindex(session: AsyncSession, model: str, *, seconds: float) -> None:
     """Whoever searches makes it wait, and it makes others wait: no longer than this. Raises DBAPIError then."""
     await session.execute(PATIENCE, {"timeout": f"{int(seconds * 1000)}ms"})
-    await session.execute(text(f"DROP INDEX IF EXISTS {index_name(model)}"))
+    await session.execute(text(UNINDEX.format(name=index_name(model))))
 
 
 async def enqueue(session: AsyncSession, model: str, *, after: UUID, limit: int) -> UUID | None:
