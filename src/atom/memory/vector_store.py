@@ -133,7 +133,8 @@ async def remove(session: AsyncSession, model: str, *, after: UUID, limit: int) 
 async def unindex(session: AsyncSession, model: str, *, seconds: float) -> None:
     """Whoever searches makes it wait, and it makes others wait: no longer than this. Raises DBAPIError then."""
     await session.execute(PATIENCE, {"timeout": f"{int(seconds * 1000)}ms"})
-    await session.execute(text(UNINDEX.format(name=index_name(model))))
+    statement = UNINDEX.format(name=index_name(model))  # made of hexadecimal digits
+    await session.execute(text(statement))
 
 
 async def enqueue(session: AsyncSession, model: str, *, after: UUID, limit: int) -> UUID | None:
