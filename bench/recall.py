@@ -18,6 +18,7 @@ import math
 import random
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -29,6 +30,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a program, and imported by others
+
+from bench.memory.raw import Raw
 from prometheus_client import CollectorRegistry
 from sqlalchemy import URL
 
@@ -45,11 +49,9 @@ from atom.infra.outage import database_outage
 from atom.infra.schema import migrate
 from atom.kit.clock import SystemClock
 from atom.kit.ids import new_id
-from atom.memory import recall_store
 from atom.memory.drafts import Draft, SegmentKind, Source, Turn
 from atom.memory.layer import MemoryLayer, build_memory
-from atom.memory.recall import Filters, Question
-from atom.memory.recall_store import Asked, Place, Vector
+from atom.memory.recall import Question
 from atom.memory.testing import FaultyColdStore
 from atom.memory.transcripts import Format, read
 from atom.retrieval.local_embedder import INSTALL_HINT, find_local_embedder
@@ -79,7 +81,7 @@ class Conversation:
     agent_id: UUID
     questions: Sequence[Asking]
     session_of: Mapping[str, UUID]
-    refs: Mapping[Place, str]
+    refs: Mapping[UUID, str]
 
 
 @dataclass(slots=True)
@@ -124,7 +126,7 @@ async def loaded(memory: MemoryLayer, sessions: Sessions, sample: Mapping[str, A
     """Writes the conversation's sessions as episodes of an agent of its own, and makes their vectors."""
     agents = memory.service.agents
     session_of: dict[str, UUID] = {}
-    refs: dict[Place, str] = {}
+    refs: dict[UUID, str] = {}
     async with unit_of_work(sessions) as session:
         agent = await agents.create(session, BY, f"conversation-{number}", Changes())
     for episode in read(json.dumps(sample), Format.LOCOMO, now=datetime.now(UTC)):
@@ -134,7 +136,8 @@ async def loaded(memory: MemoryLayer, sessions: Sessions, sample: Mapping[str, A
         async with unit_of_work(sessions) as session:
             written = await memory.service.record(session, draft)
         session_of |= {turn.ref: written.id for turn in turns}
-        refs |= {Place(written.id, position): turn.ref for position, turn in enumerate(turns)}
+        segments = await memory.reading.segments(written.id, after=-1, limit=len(turns))
+        refs |= {segment.id: segment.ref for segment in segments}
     while await memory.embedding.once():
         pass
     return Conversation(agent.id, questions_of(sample, set(session_of)), session_of, refs)
@@ -145,7 +148,7 @@ class Systems:
     """Each gives the ids of the turns that it finds, best first."""
 
     memory: MemoryLayer
-    sessions: Sessions
+    raw: Raw
 
     async def ask(self, conversation: Conversation, query: str) -> tuple[dict[str, list[str]], float]:
         """By system; and the seconds that the recall took."""
@@ -161,20 +164,13 @@ class Systems:
         return {"BM25": words, "dense": meaning, "RRF": fused, "recall": ours}, recalled.seconds
 
     async def _legs(self, conversation: Conversation, query: str) -> tuple[list[str], list[str]]:
-        embedder = self.memory.recall.embedder
+        embedder = self.memory.embedders.current
         assert embedder is not None
         [row] = (await embedder.embed([query])).rows()
-        agent_id, refs = conversation.agent_id, conversation.refs
-        matching = Filters().matching(agent_id)
-        async with unit_of_work(self.sessions) as session:
-            count, mean = await recall_store.size(session, agent_id)
-            terms = [term for term in await recall_store.terms(session, agent_id, query) if term.holders]
-            weights = {t.term: math.log(1 + (count - t.holders + 0.5) / (t.holders + 0.5)) for t in terms}
-            words = [term.word for term in terms]
-            asked = Asked(weights, mean)
-            lexical = await recall_store.lexical(session, matching, asked, words, limit=DEPTH) if words else []
-            nearest = await recall_store.nearest(session, matching, Vector(embedder.name, row), limit=DEPTH)
-        return [refs[place] for place in lexical], [refs[place] for place in nearest]
+        words, nearest, _ = self.raw.ask(conversation.agent_id, query, row)
+        return [conversation.refs[one[0]] for one in words[:DEPTH]], [
+            conversation.refs[one[0]] for one in nearest[:DEPTH]
+        ]
 
 
 async def run(url: URL, samples: Sequence[Mapping[str, Any]], limit: int | None) -> dict[str, Any]:
@@ -193,7 +189,8 @@ async def run(url: URL, samples: Sequence[Mapping[str, Any]], limit: int | None)
         clock=SystemClock(),
         cold=FaultyColdStore(),
     )
-    systems, found, times = Systems(memory, sessions), [], []
+    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    systems, found, times = Systems(memory, Raw(plain, embedder.name, embedder.dimensions)), [], []
     began = time.monotonic()
     for number, sample in enumerate(samples):
         conversation = await loaded(memory, sessions, sample, number)
@@ -209,6 +206,7 @@ async def run(url: URL, samples: Sequence[Mapping[str, Any]], limit: int | None)
             f"{scores['recall'].questions} questions, {time.monotonic() - began:.0f} s",
             flush=True,
         )
+    systems.raw.close()
     await embedder.aclose()
     await engine.dispose()
     return report(found, times)

@@ -32,6 +32,7 @@ MORE = {  # volumes of tests that are not property tests
     "REVOCATION_DECISIONS": "10000",
     "AUDIT_TRIALS": "100",
     "TRIGGER_ROUNDS": "200",
+    "MEMORY_SCALE": "all",
 }
 FILE_TIMEOUT = 7200  # seconds for one test file
 

@@ -142,6 +142,7 @@ class Atom:
     async def aclose(self) -> None:
         await self.parts.models.llm.aclose()
         await self.parts.search.aclose()
+        await self.parts.memory.aclose()
         for engine in (self.parts.base.engine, self.parts.base.probes):
             await engine.dispose()
         await asyncio.to_thread(self.parts.base.tracer.close)

@@ -63,7 +63,7 @@ def test_the_curve_is_that_of_fsrs() -> None:
 
 @given(UNIT, UNIT, st.floats(0, 30))
 def test_decay_moves_a_score_by_a_fifth_at_most(weak: float, strong: float, lexical: float) -> None:
-    one, other = new_id(), new_id()
+    one, other = str(new_id()), str(new_id())
 
     def score(strength: float) -> float:
         rows = [Candidate(one, one, 0, lexical, None, True, strength), Candidate(other, other, 0, 0.0, None, True)]

@@ -67,9 +67,11 @@ async def test_without_pgvector_nothing_is_embedded_and_nothing_fails(
     assert await memory.rows(MODELS) == [("words", 1)]
 
 
-async def test_episodes_are_counted_by_tier(memory: Bench) -> None:
+async def test_episodes_and_their_bytes_are_counted_by_tier(memory: Bench) -> None:
     registry = CollectorRegistry()
     metrics = MemoryMetrics(registry)
-    metrics.count({"hot": 3})
+    metrics.count({"hot": (3, 9, 270)})
     assert registry.get_sample_value("atom_episodes", {"tier": "hot"}) == 3
+    assert registry.get_sample_value("atom_memory_bytes", {"tier": "hot"}) == 270
     assert registry.get_sample_value("atom_episodes", {"tier": "cold"}) == 0
+    assert registry.get_sample_value("atom_memory_bytes", {"tier": "cold"}) == 0

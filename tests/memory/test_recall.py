@@ -5,14 +5,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, event
 
 from atom.governance.models import Label
 from atom.kit.clock import SystemClock
+from atom.memory.asking import QuestionVectors, WordsOnly
 from atom.memory.drafts import Outcome, Source
+from atom.memory.embedders import Embedders
 from atom.memory.errors import RecallInvalidError
 from atom.memory.hits import Hit, Reason
-from atom.memory.recall import Filters, Mode, Question, Recalled, RecallService, WordsOnly
+from atom.memory.recall import Filters, Mode, Question, Recalled, RecallService
 from tests.conftest import Cluster
 from tests.memory.conftest import MORNING, Bench
 
@@ -180,7 +182,8 @@ async def test_without_an_embedder_it_is_by_words_and_says_so(memory: Bench) -> 
     await memory.remember(*CHAT)
     with_vectors = memory.layer.recall
     settings, metrics = with_vectors.settings, with_vectors.metrics
-    alone = RecallService(memory.sessions, None, settings, metrics, SystemClock(), with_vectors.texts)
+    nobody = QuestionVectors(memory.sessions, Embedders(None), 2.0)
+    alone = RecallService(memory.sessions, nobody, settings, metrics, SystemClock(), with_vectors.texts)
     recalled = await alone.recall(Question(memory.agent_id, "invoices to Berlin"))
     assert recalled.words_only is WordsOnly.NO_EMBEDDER
     assert recalled.hits[0].text == "The invoices went to Berlin with Carla."
@@ -243,3 +246,24 @@ async def test_words_that_others_hold_cost_this_agent_nothing(memory: Bench) -> 
     assert again.why is not None
     assert again.why.lexical == before
     assert replace(again.why, strength=alone.why.strength) == alone.why
+
+
+async def test_a_recall_asks_the_database_five_times_however_much_it_finds(memory: Bench) -> None:
+    """Its size, the question's words, all candidates with their scores, the hits, and the count of recalls."""
+    for number in range(30):
+        await memory.remember(*[f"Ann: the invoices of month {number} went to Berlin, part {no}" for no in range(4)])
+    await memory.embed()
+    await ask(memory, "invoices to Berlin")  # from then on it is known which vectors answer
+    seen: list[str] = []
+    engine = memory.sessions.kw["bind"].sync_engine
+
+    def before(_: Any, __: Any, statement: str, *___: Any) -> None:
+        seen.append(statement)
+
+    event.listen(engine, "before_cursor_execute", before)
+    try:
+        recalled = await ask(memory, "invoices to Berlin")
+    finally:
+        event.remove(engine, "before_cursor_execute", before)
+    assert len(recalled.hits) == memory.layer.recall.settings.recall_limit
+    assert len(seen) == 5, seen

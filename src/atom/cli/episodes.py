@@ -253,6 +253,8 @@ def _print_recall(out: Output, recalled: Recall) -> None:
         out.note(f"{len(away)} of them show summaries: their texts are away ({away[0].away_reason}).")
     if recalled.words_only:
         out.note(f"By words only ({recalled.words_only}): see `docs/operate/memory.md`.")
+    if recalled.re_embedding:
+        out.note("The embedding model is being changed (atom episodes stats): some were found by words only.")
     if recalled.cut:
         out.note("There is more: --limit")
 

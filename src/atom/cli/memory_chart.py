@@ -25,8 +25,12 @@ def print_stats(out: Output, stats: MemoryStats) -> None:
     elif stats.ages:
         out.line()
         out.table(("tier", "days", "episodes", "bytes"), ((a.tier, a.days, a.episodes, a.bytes) for a in stats.ages))
+    one = stats.embedding
+    if one is not None:
+        former = f"; still there: {', '.join(one.former)}" if one.former else ""
+        out.note(f"Vectors of {one.model}: {one.done} of {one.total} segments{former}.")
     if stats.unembedded:
-        out.note(f"{stats.unembedded} segments are not to be found by meaning yet.")
+        out.note(f"{stats.unembedded} segments wait for a vector.")
 
 
 def _rows(out: Output, stats: MemoryStats) -> Iterator[tuple[object, ...]]:

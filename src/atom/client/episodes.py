@@ -73,6 +73,8 @@ class Recall(Wire):
     tokens: int = 0
     cut: bool = False
     words_only: str | None = None
+    model: str | None = None
+    re_embedding: bool = False
     labels: tuple[str, ...] = ()
     seconds: float = 0.0
 
@@ -109,9 +111,20 @@ class TierStats(Wire):
     bytes: int = 0
 
 
+class Embedding(Wire):
+    """How far the present embedding model is; `former`: models whose vectors are still there."""
+
+    model: str
+    done: int = 0
+    total: int = 0
+    complete: bool = False
+    former: tuple[str, ...] = ()
+
+
 class MemoryStats(Wire):
     tiers: dict[str, TierStats] = Field(default_factory=dict)
     unembedded: int = 0
+    embedding: Embedding | None = None
     ages: tuple[AgeStats, ...] = ()
 
 

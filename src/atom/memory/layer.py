@@ -11,8 +11,10 @@ from atom.events.service import Signal
 from atom.infra.db import Sessions
 from atom.kit.clock import Clock
 from atom.memory.archive import Archivist
+from atom.memory.asking import QuestionVectors
 from atom.memory.cold_bodies import Bodies
 from atom.memory.consolidating import Consolidator, Tells, by_rule
+from atom.memory.embedders import Embedders, embedders
 from atom.memory.embedding import EmbeddingWorker
 from atom.memory.hit_texts import HitTexts
 from atom.memory.metrics import MemoryMetrics
@@ -39,6 +41,10 @@ class MemoryLayer:
     consolidator: Consolidator
     splitter: Splitter
     metrics: MemoryMetrics
+    embedders: Embedders
+
+    async def aclose(self) -> None:
+        await self.embedders.aclose()
 
 
 def build_memory(
@@ -52,20 +58,23 @@ def build_memory(
     cold: ColdStore,
     tell: Tells = by_rule,
 ) -> MemoryLayer:
-    chosen = embedder if settings.embedder == "local" else None
+    """`embedder`: the local one, where it is installed."""
+    asked = embedders(settings, embedder)
     written, metrics = Signal(), MemoryMetrics(registry)
     service = MemoryService(agents, settings, written)
+    questions = QuestionVectors(sessions, asked, settings.embedder_question_timeout)
     bodies, moving = Bodies(sessions, cold), Bodies(sessions, cold)  # a recall waits behind no restore
     texts, reading = HitTexts(bodies, settings.cold_recall_seconds), Reading(service, bodies)
-    restorer = Restorer(sessions, moving, settings)
+    restorer, model = Restorer(sessions, moving, settings), None if asked.current is None else asked.current.name
     return MemoryLayer(
         service=service,
         reading=reading,
-        recall=RecallService(sessions, chosen, settings, metrics, clock, texts),
-        embedding=EmbeddingWorker(sessions, chosen, written, metrics, reading),
+        recall=RecallService(sessions, questions, settings, metrics, clock, texts),
+        embedding=EmbeddingWorker(sessions, asked.current, written, metrics, reading),
         archivist=Archivist(sessions, moving, settings, f"{socket.gethostname()}:{os.getpid()}"),
         restorer=restorer,
-        consolidator=Consolidator(sessions, service, settings, None if chosen is None else chosen.name, tell),
+        consolidator=Consolidator(sessions, service, settings, model, tell),
         splitter=Splitter(sessions, service, restorer),
         metrics=metrics,
+        embedders=asked,
     )

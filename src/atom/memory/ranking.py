@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from atom.retrieval.fusion import min_max
 
@@ -18,10 +17,11 @@ CHARS_PER_TOKEN = 4
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """`cosine` None: it has no vector. `eligible`: it may be an answer; others only say what stands beside one."""
+    """`cosine` None: it has no vector. `eligible`: it may be an answer; others only say what stands beside one. Ids are
+    texts here: a thousand of them are compared and looked up for each recall."""
 
-    id: UUID
-    episode_id: UUID
+    id: str
+    episode_id: str
     position: int
     lexical: float
     cosine: float | None
@@ -42,8 +42,8 @@ class Why:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    id: UUID
-    episode_id: UUID
+    id: str
+    episode_id: str
     score: float
     why: Why
 
@@ -76,9 +76,9 @@ def _base(candidates: Sequence[Candidate]) -> list[float]:
     return [(words + meaning) / 2 for words, meaning in zip(lexical, cosine, strict=True)]
 
 
-def _sessions(candidates: Sequence[Candidate], base: Sequence[float]) -> Mapping[UUID, float]:
+def _sessions(candidates: Sequence[Candidate], base: Sequence[float]) -> Mapping[str, float]:
     """How good the best few segments of an episode are, stretched over 0 to 1."""
-    scores: dict[UUID, list[float]] = defaultdict(list)
+    scores: dict[str, list[float]] = defaultdict(list)
     for one, score in zip(candidates, base, strict=True):
         scores[one.episode_id].append(score)
     best = {id_: sorted(found, reverse=True)[:BEST_OF_SESSION] for id_, found in scores.items()}

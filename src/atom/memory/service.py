@@ -16,12 +16,13 @@ from atom.identity.models import Principal
 from atom.infra.db import after_commit
 from atom.kit.ids import new_id
 from atom.kit.text import clean, clean_json, shorten
-from atom.memory import policy_store, store
+from atom.memory import model_store, policy_store, store
 from atom.memory.decay import half_life, retrievability
 from atom.memory.describing import SUMMARY_CHARS, TITLE_CHARS, after_feedback, entities_of, importance_of, summary_of
 from atom.memory.describing import title_of as first_line
 from atom.memory.drafts import Draft, Outcome, Turn, cut, parts_of
 from atom.memory.errors import EpisodeInvalidError, EpisodeNotFoundError
+from atom.memory.model_store import Progress
 from atom.memory.models import Episode, Source
 from atom.memory.store import Wanted
 from atom.settings import MemorySettings
@@ -58,10 +59,11 @@ class TierStats:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """`unembedded`: segments that cannot be found by meaning yet."""
+    """`unembedded`: segments that wait for a vector. `embedding` None: there are no vectors at all."""
 
     tiers: dict[str, TierStats]
     unembedded: int
+    embedding: Progress | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ class MemoryService:
         """Of one agent or of all. Raises AgentNotFoundError."""
         agent_id = (await self.agents.get(session, agent)).id if agent is not None else None
         tiers = {tier: TierStats(*counts) for tier, counts in (await store.by_tier(session, agent_id)).items()}
-        return Stats(tiers, await store.unembedded(session, agent_id))
+        unembedded = await store.unembedded(session, agent_id)
+        return Stats(tiers, unembedded, await model_store.progress(session, agent_id))
 
     async def _write(self, session: AsyncSession, draft: Draft) -> Written:
         turns = [_cleaned(turn) for turn in draft.turns]

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Text, Uuid, bindparam, column, table, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from atom.memory import model_store
 from atom.memory.model_names import checked
 
 VECTORS = table(
@@ -47,6 +48,22 @@ TAKE = text("""
     RETURNING s.id, s.speaker || ': ' || s.text,
         (SELECT e.storage_tier <> 'hot' FROM episode e WHERE e.id = s.episode_id) AS away
 """)
+# Seconds NULL: until another model is the present one.
+PUT_OFF = text("""
+    UPDATE episode_unembedded SET
+        leased_until = coalesce(now() + make_interval(secs => CAST(:seconds AS double precision)), 'infinity')
+    WHERE segment_id = ANY(CAST(:ids AS uuid[]))
+""")
+REMOVE = text("""
+    WITH gone AS (
+        DELETE FROM episode_vector WHERE model = :model AND segment_id IN (
+            SELECT segment_id FROM episode_vector WHERE model = :model AND segment_id > :after
+            ORDER BY segment_id LIMIT :limit)
+        RETURNING segment_id
+    ) SELECT segment_id FROM gone ORDER BY segment_id DESC LIMIT 1
+""")
+UNINDEX = "DROP INDEX IF EXISTS {name}"
+PATIENCE = text("SELECT set_config('lock_timeout', :timeout, true)")
 ADD = text("""
     INSERT INTO episode_vector (segment_id, model, agent_id, episode_id, embedding)
     SELECT s.id, :model, s.agent_id, s.episode_id, one.vector::halfvec
@@ -73,13 +90,17 @@ async def available(session: AsyncSession) -> bool:
 
 
 async def prepare(session: AsyncSession, model: str, dimensions: int) -> bool:
-    """Makes the table and this model's index, if they are not there. False where the database has no pgvector."""
+    """Makes the tables and this model's index, if they are not there. False where the database has no pgvector.
+
+    Whoever else prepares waits until the transaction ends.
+    """
     if not await available(session):
         return False
     name = index_name(model)
-    if not await session.scalar(INDEXED, {"name": name}):
-        await session.execute(LOCK, {"key": PREPARE_LOCK})
-        for statement in (TABLE, BY_AGENT, HNSW.format(name=name, dimensions=dimensions, model=checked(model))):
+    await session.execute(LOCK, {"key": PREPARE_LOCK})
+    if not await session.scalar(INDEXED, {"name": name}) or not await session.scalar(model_store.EXISTS):
+        made = (TABLE, BY_AGENT, HNSW.format(name=name, dimensions=dimensions, model=checked(model)))
+        for statement in (*made, model_store.TABLE, model_store.ONE_CURRENT):
             await session.execute(text(statement))
     return True
 
@@ -100,10 +121,28 @@ async def take(session: AsyncSession, *, seconds: float, limit: int) -> list[tup
     return [(row[0], None if row[2] else row[1]) for row in rows]
 
 
+async def put_off(session: AsyncSession, ids: Sequence[UUID], seconds: float | None) -> None:
+    """They are taken again in so many seconds; None: when another model is the present one."""
+    await session.execute(PUT_OFF, {"ids": [*ids], "seconds": seconds})
+
+
 async def add(session: AsyncSession, model: str, ids: Sequence[UUID], vectors: Sequence[Sequence[float]]) -> None:
     """In one transaction with the end of their waiting. A segment that was forgotten meanwhile is left out."""
     await session.execute(ADD, {"model": model, "ids": [*ids], "vectors": [literal(vector) for vector in vectors]})
     await session.execute(DONE, {"ids": [*ids]})
+
+
+async def remove(session: AsyncSession, model: str, *, after: UUID, limit: int) -> UUID | None:
+    """The next vectors of a former model, by segment. Returns how far it came; None where there are no more."""
+    found: UUID | None = await session.scalar(REMOVE, {"model": model, "after": after, "limit": limit})
+    return found
+
+
+async def unindex(session: AsyncSession, model: str, *, seconds: float) -> None:
+    """Whoever searches makes it wait, and it makes others wait: no longer than this. Raises DBAPIError then."""
+    await session.execute(PATIENCE, {"timeout": f"{int(seconds * 1000)}ms"})
+    statement = UNINDEX.format(name=index_name(model))  # made of hexadecimal digits
+    await session.execute(text(statement))
 
 
 async def enqueue(session: AsyncSession, model: str, *, after: UUID, limit: int) -> UUID | None:

@@ -1,6 +1,7 @@
 """What episodes and recalls look like in the API."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -9,10 +10,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from atom.governance.models import Label
 from atom.memory.age_store import Age
+from atom.memory.asking import WordsOnly
 from atom.memory.drafts import Outcome, SegmentKind, Source, Turn
 from atom.memory.hits import Hit, Reason
 from atom.memory.models import Episode, Segment, Tier
-from atom.memory.recall import Filters, Mode, Recalled, WordsOnly
+from atom.memory.recall import Filters, Mode, Recalled
 from atom.memory.service import Fading, Stats
 
 MAX_TURNS = 5_000
@@ -125,10 +127,21 @@ class AgeOut(BaseModel):
     bytes: int = Field(description="Of the texts, unpacked.")
 
 
+class EmbeddingOut(BaseModel):
+    """How far the present embedding model is."""
+
+    model: str
+    done: int = Field(description="Segments with a vector of it.")
+    total: int = Field(description="Segments that there are.")
+    complete: bool = Field(description="Recall uses its vectors; until then those of a former model where it can.")
+    former: tuple[str, ...] = Field(description="Models whose vectors are still there.")
+
+
 class StatsOut(BaseModel):
     tiers: dict[Tier, TierOut]
     ages: list[AgeOut] = Field(description="Empty unless they were asked for.")
     unembedded: int = Field(description="Segments that cannot be found by meaning yet.")
+    embedding: EmbeddingOut | None = Field(description="Null: there are no vectors.")
 
 
 class RecallIn(BaseModel):
@@ -188,6 +201,8 @@ class RecallOut(BaseModel):
     tokens: int
     cut: bool = Field(description="There was more than the limit or the tokens let in.")
     words_only: WordsOnly | None = Field(description="Why nothing was compared by meaning.")
+    model: str | None = Field(description="Whose vectors were compared.")
+    re_embedding: bool = Field(description="Not all segments have a vector of it: some were found by words only.")
     labels: list[Label] = Field(description="Of all hits together.")
     seconds: float
 
@@ -215,10 +230,12 @@ def stats_out(stats: Stats, ages: Sequence[Age]) -> StatsOut:
         Tier(name): TierOut(episodes=one.episodes, segments=one.segments, bytes=one.bytes)
         for name, one in stats.tiers.items()
     }
+    one = stats.embedding
     return StatsOut(
         tiers={tier: tiers.get(tier, empty) for tier in Tier},
         unembedded=stats.unembedded,
         ages=[AgeOut(tier=Tier(one.tier), days=one.days, episodes=one.episodes, bytes=one.bytes) for one in ages],
+        embedding=None if one is None else EmbeddingOut(**asdict(one)),
     )
 
 
@@ -228,6 +245,8 @@ def recall_out(recalled: Recalled) -> RecallOut:
         tokens=recalled.tokens,
         cut=recalled.cut,
         words_only=recalled.words_only,
+        model=recalled.model,
+        re_embedding=recalled.re_embedding,
         labels=sorted(recalled.labels),
         seconds=recalled.seconds,
     )

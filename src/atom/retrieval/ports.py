@@ -13,10 +13,15 @@ class Embedder(Protocol):
     def name(self) -> str: ...
 
     @property
-    def dimensions(self) -> int: ...
+    def dimensions(self) -> int:
+        """0 where only the first answer tells them."""
+        ...
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
-        """One row for each text, in order, off the event loop. A long text counts with its start only."""
+        """One row for each text, in order, off the event loop. A long text counts with its start only.
+
+        Raises EmbedderError where the model is elsewhere.
+        """
         ...
 
     def similarities(self, query: Vectors, rows: Vectors) -> list[float]:

@@ -330,9 +330,27 @@ class WorkspaceSettings(Group):
 
 
 class MemorySettings(Group):
-    embedder: Literal["local", "none"] = Field(
+    embedder: Literal["local", "openai", "none"] = Field(
         default="local",
-        description="What finds by meaning: the local model where it is installed, or none (words only).",
+        description="What finds by meaning: the local model where it is installed, an endpoint that speaks OpenAI's "
+        "Embeddings, or none (words only). Changing it embeds all again in the background.",
+    )
+    embedder_url: str = Field(
+        default="https://api.openai.com/v1",
+        pattern=r"^https?://[^\s@?#]+$",
+        description="Where that endpoint is: /embeddings is added. Texts of episodes are sent there.",
+    )
+    embedder_model: str = Field(
+        default="text-embedding-3-small",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._:/@-]{0,79}$",
+        description="The model asked there. Models whose vectors differ need names that differ.",
+    )
+    embedder_key: SecretStr | None = Field(default=None, description="Key for that endpoint, where it takes one.")
+    embedder_timeout: float = Field(
+        default=30.0, gt=0, le=600, description="Seconds that endpoint has for a batch of texts."
+    )
+    embedder_question_timeout: float = Field(
+        default=2.0, gt=0, le=60, description="Seconds a recall waits for a question's vector; then words answer."
     )
     episode_decay_days: int = Field(
         default=30, ge=1, le=3650, description="Days after which an episode that nobody recalls has half its weight."

@@ -10,9 +10,10 @@ from atom.governance.models import Action, EffectClass, Part, Risk
 from atom.infra.db import Sessions, unit_of_work
 from atom.kit.clock import Clock
 from atom.memory import keeping
+from atom.memory.asking import WordsOnly
 from atom.memory.drafts import Draft, SegmentKind, Source, Turn
 from atom.memory.layer import MemoryLayer
-from atom.memory.recall import Filters, Mode, Question, Recalled, WordsOnly
+from atom.memory.recall import Filters, Mode, Question, Recalled
 from atom.memory.showing import shown
 from atom.tools.errors import ToolArgumentsError
 from atom.tools.ports import Tool, ToolContext, ToolOutput
@@ -28,6 +29,8 @@ RECALLING = Action(RECALL, Risk.LOW, EffectClass.READ)  # each hit brings labels
 WORDS_ONLY = {
     WordsOnly.NO_EMBEDDER: "[found by words only: there is no embedding model]",
     WordsOnly.NO_PGVECTOR: "[found by words only: the database has no pgvector]",
+    WordsOnly.EMBEDDER_AWAY: "[found by words only: the embedding model does not answer]",
+    WordsOnly.OTHER_MODEL: "[found by words only: the embedding model is being changed]",
 }
 
 
