@@ -1,13 +1,13 @@
 """How well memory finds what answers a question, on conversations in the format of LoCoMo.
 
-    .venv/bin/python bench/recall.py [PATH] [--questions N] [--json FILE]
+    .venv/bin/python bench/recall.py [PATH] [--questions N] [--tiers] [--json FILE]
 
 Each conversation is one agent's memory, each session an episode, as `atom episodes import` makes them; the vectors
 are the local model's. Asked is the public recall (`RecallService`). Beside it, from the same database: BM25 alone,
 vectors alone, and both by reciprocal rank fusion (k = 60). R@k is the share of a question's evidence turns among the
 first k hits; for sessions, the share of evidence sessions among the first k sessions of the hits. Intervals are of
 95 %, by bootstrap over conversations. Questions of category 5 (which have no answer) and those without evidence are
-left out.
+left out. With --tiers everything is asked again when all texts are packed (warm), and when they are in the cold store.
 Without PATH it runs on a small generated conversation: that shows that it works, not how well.
 """
 
@@ -49,10 +49,14 @@ from atom.infra.outage import database_outage
 from atom.infra.schema import migrate
 from atom.kit.clock import SystemClock
 from atom.kit.ids import new_id
+from atom.memory import job_runs, store
+from atom.memory.archive_store import Due
 from atom.memory.drafts import Draft, SegmentKind, Source, Turn
 from atom.memory.layer import MemoryLayer, build_memory
+from atom.memory.models import Tier
 from atom.memory.recall import Question
 from atom.memory.testing import FaultyColdStore
+from atom.memory.tiers import to_warm
 from atom.memory.transcripts import Format, read
 from atom.retrieval.local_embedder import INSTALL_HINT, find_local_embedder
 from atom.settings import DatabaseSettings, MemorySettings
@@ -63,6 +67,8 @@ RESAMPLES = 2_000
 NO_ANSWER = 5
 GOALS = {"R@5": 62.0, "R@10": 72.0, "session R@5": 85.0}
 SYSTEMS = ("BM25", "dense", "RRF", "recall")
+WARM, COLD = "recall, all warm", "recall, all cold"
+MOVED = 0.5  # percentage points that a move between tiers may cost or bring
 BY = Principal(new_id(), "bench", Role.ADMIN)
 
 
@@ -159,9 +165,13 @@ class Systems:
             for place, ref in enumerate(leg):
                 scores[ref] += 1 / (RRF + place + 1)
         fused = sorted(scores, key=lambda ref: (-scores[ref], ref))
-        recalled = await self.memory.recall.recall(Question(agent_id, query, limit=DEPTH, tokens=200_000))
-        ours = list(dict.fromkeys(hit.ref for hit in recalled.hits))
-        return {"BM25": words, "dense": meaning, "RRF": fused, "recall": ours}, recalled.seconds
+        ours, seconds = await self.recalled(agent_id, query)
+        return {"BM25": words, "dense": meaning, "RRF": fused, "recall": ours}, seconds
+
+    async def recalled(self, agent_id: UUID, query: str) -> tuple[list[str], float]:
+        found = await self.memory.recall.recall(Question(agent_id, query, limit=DEPTH, tokens=200_000))
+        assert not any(hit.away for hit in found.hits), "a text was not to be had"
+        return list(dict.fromkeys(hit.ref for hit in found.hits)), found.seconds
 
     async def _legs(self, conversation: Conversation, query: str) -> tuple[list[str], list[str]]:
         embedder = self.memory.embedders.current
@@ -173,7 +183,38 @@ class Systems:
         ]
 
 
-async def run(url: URL, samples: Sequence[Mapping[str, Any]], limit: int | None) -> dict[str, Any]:
+async def warmed(memory: MemoryLayer, conversation: Conversation) -> None:
+    async with unit_of_work(memory.archivist.sessions) as session:
+        await to_warm(session, sorted(set(conversation.session_of.values())))
+
+
+async def chilled(memory: MemoryLayer, conversation: Conversation) -> None:
+    async def progress(_: int, __: int | None) -> None:
+        """Nobody watches."""
+
+    async with unit_of_work(memory.archivist.sessions) as session:
+        run = await job_runs.record_started(session, "archive", whole=False)
+    await memory.archivist.archive(Due(conversation.agent_id), run, progress)
+
+
+async def moved(systems: Systems, conversation: Conversation, asking: Sequence[Asking]) -> dict[str, Scores]:
+    """The same questions when all is warm, and when all is cold."""
+    scores = {WARM: Scores(), COLD: Scores()}
+    for (name, score), move in zip(scores.items(), (warmed, chilled), strict=True):
+        await move(systems.memory, conversation)
+        async with unit_of_work(systems.memory.archivist.sessions) as session:
+            stats = await store.by_tier(session, conversation.agent_id)
+        tier = Tier.WARM if name == WARM else Tier.COLD
+        assert stats[tier][0] == len(set(conversation.session_of.values())), stats
+        for asked in asking:
+            hits, _ = await systems.recalled(conversation.agent_id, asked.query)
+            score.add(hits, asked, conversation.session_of)
+    return scores
+
+
+async def run(
+    url: URL, samples: Sequence[Mapping[str, Any]], limit: int | None, *, tiers: bool = False
+) -> dict[str, Any]:
     embedder = find_local_embedder()
     if embedder is None:
         raise SystemExit(INSTALL_HINT)
@@ -200,6 +241,8 @@ async def run(url: URL, samples: Sequence[Mapping[str, Any]], limit: int | None)
             times.append(seconds)
             for name, hits in answers.items():
                 scores[name].add(hits, asked, conversation.session_of)
+        if tiers:
+            scores |= await moved(systems, conversation, conversation.questions[:limit])
         found.append(scores)
         print(
             f"conversation {number + 1} of {len(samples)}: {len(conversation.session_of)} turns, "
@@ -213,15 +256,20 @@ async def run(url: URL, samples: Sequence[Mapping[str, Any]], limit: int | None)
 
 
 def report(found: Sequence[Mapping[str, Scores]], times: Sequence[float]) -> dict[str, Any]:
-    names = list(found[0]["recall"].sums)
-    table = {system: {name: interval([one[system] for one in found], name) for name in names} for system in SYSTEMS}
-    print(f"\n{'':8}" + "".join(f"{name:>22}" for name in names))
+    names, systems = list(found[0]["recall"].sums), list(found[0])
+    table = {system: {name: interval([one[system] for one in found], name) for name in names} for system in systems}
+    print(f"\n{'':17}" + "".join(f"{name:>22}" for name in names))
     for system, values in table.items():
-        print(f"{system:8}" + "".join(f"{mean:8.1f} [{low:4.1f}, {high:5.1f}]" for mean, low, high in values.values()))
+        print(f"{system:17}" + "".join(f"{mean:8.1f} [{low:4.1f}, {high:5.1f}]" for mean, low, high in values.values()))
     rows: list[dict[str, Any]] = []
     for name, (mean, _, _) in table["recall"].items():
         goal = {"goal": GOALS[name], "better": "higher"} if name in GOALS else {}
         rows.append({"name": name, "value": round(mean, 1), "unit": "%", **goal})
+    for system in (WARM, COLD):
+        if system in table:
+            apart = max(abs(table[system][name][0] - table["recall"][name][0]) for name in names)
+            said = {"name": f"{system}: farthest from hot", "value": round(apart, 2), "unit": "points"}
+            rows.append({**said, "goal": MOVED, "better": "lower"})
     ordered = sorted(times)
     p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
     rows += [
@@ -284,19 +332,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("path", nargs="?", type=Path, help="conversations in the format of LoCoMo")
     parser.add_argument("--questions", type=int, help="only so many of each conversation")
+    parser.add_argument("--tiers", action="store_true", help="ask again when all is warm, and when all is cold")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     samples = generated() if options.path is None else json.loads(options.path.read_text("utf-8"))
     configure("warning", None)
     with database() as url:
-        found = asyncio.run(run(url, samples if isinstance(samples, list) else [samples], options.questions))
+        chosen = samples if isinstance(samples, list) else [samples]
+        found = asyncio.run(run(url, chosen, options.questions, tiers=options.tiers))
     if options.path is None:
         made_up = [
             {"name": f"generated: {row['name']}", "value": row["value"], "unit": row["unit"]} for row in found["rows"]
         ]
         found = {"rows": made_up}
     for row in found["rows"]:
-        print(f"{row['name']:14} {row['value']:8} {row['unit']}" + (f"   goal {row['goal']}" if "goal" in row else ""))
+        print(f"{row['name']:35} {row['value']:8} {row['unit']}" + (f"   goal {row['goal']}" if "goal" in row else ""))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
