@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import pytest
@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import URL, create_engine, text
 
+from atom.agents.service import AgentService
+from atom.events.service import Outbox, Signal
 from atom.governance.models import Label
 from atom.infra.db import Sessions, unit_of_work
 from atom.kit.ids import new_id
@@ -20,13 +22,17 @@ from atom.llm.testing import ScriptedModel, call
 from atom.memory.drafts import Outcome, SegmentKind
 from atom.memory.hits import Hit, Reason
 from atom.memory.models import Tier
+from atom.memory.service import MemoryService
 from atom.memory.showing import MARK, shown
-from atom.runs.recalling import ABOUT, UNQUOTED, from_json, recollection, to_json
+from atom.runs.recalling import ABOUT, UNQUOTED, Recalling, from_json, recollection, to_json
 from atom.settings import MemorySettings
 from atom.tools.memory import DATA, NOTHING, MemoryDesk, memory_tools
 from atom.tools.ports import ToolContext
 from atom.web.testing import RunningAtom
 from tests.support.polling import eventually
+
+if TYPE_CHECKING:
+    from atom.memory.layer import MemoryLayer
 
 Start = Callable[..., AbstractAsyncContextManager[RunningAtom]]
 TOOLS = ["recall", "remember", "forget", "write_file"]
@@ -108,6 +114,15 @@ async def test_a_run_that_goes_on_later_goes_on_from_what_it_was_told_at_first(s
         ended = await atom.settled(run["id"], "completed")
         assert told(model, 0) == told(model, 1)
         assert ended["recalled"]["quoted"] == [episode]
+
+
+async def test_an_agent_that_remembers_nothing_costs_no_embedding(sessions: Sessions) -> None:
+    class Memory:
+        recall = None
+        service = MemoryService(AgentService(Outbox(Signal()), frozenset(), lambda _: None), WORDS, Signal())
+
+    recalling = Recalling(cast("MemoryLayer", Memory), sessions, WORDS)
+    assert await recalling.at_start(new_id(), "Where is the backup?", new_id()) is None
 
 
 async def test_a_memory_that_does_not_answer_holds_up_no_run(start: Start, database: URL) -> None:

@@ -99,6 +99,10 @@ class MemoryService:
     ) -> Sequence[tuple[Episode, str]]:
         return await store.page(session, wanted, before=before, limit=limit)
 
+    async def any_of(self, session: AsyncSession, agent_id: UUID) -> bool:
+        """Whether the agent remembers anything."""
+        return any(tally.episodes for tally in await store.tallies(session, agent_id))
+
     async def of_conversation(self, session: AsyncSession, ids: Collection[UUID], conversation_id: UUID) -> set[UUID]:
         """Those of the episodes that are of this conversation."""
         return await store.of_conversation(session, ids, conversation_id)

@@ -56,6 +56,8 @@ class Recalling:
         )
         try:
             async with asyncio.timeout(self.settings.recall_at_start_seconds):
+                if not await self._any(agent_id):  # no model is loaded for that
+                    return None
                 hits = (await self.memory.recall.recall(question)).hits
                 told = await self._told(hits, conversation_id)
         except TimeoutError:
@@ -66,6 +68,10 @@ class Recalling:
             return None
         # What was said in this conversation the model is shown anyway.
         return recollection([hit for hit in hits if hit.episode_id not in told], self.settings.recall_at_start == "all")
+
+    async def _any(self, agent_id: UUID) -> bool:
+        async with unit_of_work(self.sessions) as session:
+            return await self.memory.service.any_of(session, agent_id)
 
     async def _told(self, hits: Sequence[Hit], conversation_id: UUID) -> set[UUID]:
         if not hits:
