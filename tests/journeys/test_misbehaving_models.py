@@ -54,6 +54,7 @@ LIMITS = {
     "ATOM_LLM__IDLE_TIMEOUT": "5",
     "ATOM_LLM__ATTEMPTS": "2",
     "ATOM_LLM__PROVIDER_WAIT_SECONDS": "0",  # nobody waits here for a model to come to its senses
+    "ATOM_MEMORY__RECALL_AT_START": "off",  # all ask at once: later ones would find the route left alone
 }
 ENDS = {
     "garbage": ("failed", "model_misbehaved"),
