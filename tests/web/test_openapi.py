@@ -78,6 +78,7 @@ def test_it_names_every_way_in(operations: list[tuple[str, str, dict[str, Any]]]
         "get /api/episodes/{episode_id}", "get /api/episodes/{episode_id}/segments",
         "post /api/episodes/{episode_id}/feedback", "delete /api/episodes/{episode_id}",
         "post /api/episodes/archive", "post /api/episodes/restore", "get /api/episodes/export",
+        "post /api/episodes/consolidate", "post /api/episodes/{episode_id}/split",
         "get /api/episodes/policies/{agent}", "put /api/episodes/policies/{agent}",
         "get /api/jobs/{job_id}", "post /api/jobs/{job_id}/cancel", "get /api/openapi.json",
         "get /v1/models", "get /v1/models/{model}", "post /v1/chat/completions", "post /v1/responses",
