@@ -83,6 +83,7 @@ async def test_search_show_rate_and_stats(atom: RunningAtom, say: Said, tmp_path
     table = (await say("episodes", "search", "guide", "key 1")).out
     assert "bm25" in table
     assert "Where is key 1?" in table
+    assert "QUERY: is empty" in (await say("episodes", "search", "guide", " ", code=2)).err
     by_time = parsed((await say("episodes", "search", "guide", "--since", "2026-05-04T09:01Z", "--json")).out)["items"]
     assert {hit["text"] for hit in by_time} == {"In the blue cabinet."}
     shown = (await say("episodes", "show", hits[0]["episode_id"])).out

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from atom.kit.ids import new_id
 from atom.settings import MemorySettings
 from atom.web.testing import RunningAtom
 from tests.memory.test_api import get, write
@@ -131,4 +132,6 @@ async def test_what_is_asked_wrongly_is_told_by_its_field(start: Start) -> None:
         assert (await atom.http.post("/api/episodes/archive", json={"agent": "nobody"})).status_code == 404
         assert (await atom.http.post("/api/episodes/archive", json={"older_than_days": -1})).status_code == 422
         assert (await atom.http.post("/api/episodes/restore", json={"ids": []})).status_code == 422
+        unknown = await atom.http.post("/api/episodes/restore", json={"ids": [str(new_id())]})
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "episode_not_found")
         assert (await atom.http.get("/api/episodes/export?after=x")).status_code == 422

@@ -115,6 +115,8 @@ def search(
 ) -> None:
     """Search what an agent remembers; each hit says why it is one."""
     out = Output.open(as_json)
+    if not (query.strip() or since or until):
+        raise InvalidError("QUERY: is empty.", hint="Say what is to be found, or give --since or --until.")
     chosen = mode or (Mode.SEMANTIC if query.strip() else Mode.TEMPORAL)
     fields: dict[str, Any] = {"mode": chosen.value, "limit": limit}
     fields |= {"outcomes": [outcome.value]} if outcome else {}

@@ -93,8 +93,9 @@ def archive_routes(memory: MemoryLayer, jobs: JobService, sessions: Sessions, gu
 
     @router.post("/restore", status_code=202)
     async def restore_episodes(by: Writer, body: RestoreIn = EVERYTHING) -> AcceptedOut:
-        """Texts come back into the database. Without a body: all of them."""
+        """Texts come back into the database. Without a body: all of them. An id of no episode restores nothing: 404."""
         async with unit_of_work(sessions) as session:
+            await memory.service.require(session, body.ids or ())
             agent_id = None if body.agent is None else (await agents.get(session, body.agent)).id
             away = Away(None if body.ids is None else tuple(body.ids), agent_id)
             id_ = await memory_jobs.start_restore(session, jobs, away, dry_run=body.dry_run, actor=by.actor)

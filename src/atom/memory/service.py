@@ -94,6 +94,13 @@ class MemoryService:
             raise EpisodeNotFoundError(str(id_))
         return found
 
+    async def require(self, session: AsyncSession, ids: Collection[UUID]) -> None:
+        """Raises EpisodeNotFoundError for the first id of no episode."""
+        known = await store.existing(session, ids) if ids else set()
+        missing = [id_ for id_ in ids if id_ not in known]
+        if missing:
+            raise EpisodeNotFoundError(str(missing[0]))
+
     async def page(
         self, session: AsyncSession, wanted: Wanted, *, before: UUID | None, limit: int
     ) -> Sequence[tuple[Episode, str]]:

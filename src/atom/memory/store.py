@@ -95,6 +95,10 @@ async def put(session: AsyncSession, id_: UUID, values: dict[str, Any]) -> None:
     await session.execute(update(Episode).where(Episode.id == id_).values(**values))
 
 
+async def existing(session: AsyncSession, ids: Collection[UUID]) -> set[UUID]:
+    return set((await session.scalars(select(Episode.id).where(Episode.id.in_(ids)))).all())
+
+
 async def of_conversation(session: AsyncSession, ids: Collection[UUID], conversation_id: UUID) -> set[UUID]:
     query = select(Episode.id).where(Episode.id.in_(ids), Episode.conversation_id == conversation_id)
     return set((await session.scalars(query)).all())
