@@ -21,6 +21,9 @@ class ConsolidateIn(BaseModel):
     dry_run: bool = Field(default=False, description="Only count what would be done.")
 
 
+WHOLE = ConsolidateIn()
+
+
 class SplitOut(BaseModel):
     id: UUID = Field(description="Of the consolidated episode, which is gone.")
     sources: list[UUID] = Field(description="They are hot, and are not consolidated again.")
@@ -31,14 +34,13 @@ def routes(memory: MemoryLayer, jobs: JobService, sessions: Sessions, guard: Gua
     Writer = Annotated[Principal, Depends(guard.requires(Permission.MEMORY_WRITE))]  # noqa: N806 - a type
 
     @router.post("/consolidate", status_code=202)
-    async def consolidate(by: Writer, body: ConsolidateIn | None = None) -> AcceptedOut:
+    async def consolidate(by: Writer, body: ConsolidateIn = WHOLE) -> AcceptedOut:
         """Sum up old episodes that are alike, of agents with more hot ones than `memory.consolidation_threshold`. The
         job's report has the counts and the bytes freed; nothing is lost."""
-        wanted = body or ConsolidateIn()
         async with unit_of_work(sessions) as session:
-            agent = None if wanted.agent is None else await memory.service.agents.get(session, wanted.agent)
+            agent = None if body.agent is None else await memory.service.agents.get(session, body.agent)
             agent_id = None if agent is None else agent.id
-            id_ = await start_consolidation(session, jobs, actor=by.actor, agent_id=agent_id, dry_run=wanted.dry_run)
+            id_ = await start_consolidation(session, jobs, actor=by.actor, agent_id=agent_id, dry_run=body.dry_run)
         return AcceptedOut(job_id=id_, status_url=f"/api/jobs/{id_}")
 
     @router.post("/{episode_id}/split")
