@@ -60,6 +60,27 @@ async def test_one_process_sweeps_at_a_time(database: URL) -> None:
         assert await sweep(two, Bell()).once() == 1
 
 
+async def test_sweeper_stopped_inside_its_sweep_does_not_keep_the_others_from_theirs(database: URL) -> None:
+    async with sessions_on(database) as one, sessions_on(database) as two:
+        await new_job(one)
+        inside, forever = asyncio.Event(), asyncio.Event()
+
+        async def stopped(_: AsyncSession) -> Sequence[UUID]:
+            inside.set()
+            await forever.wait()
+            return []
+
+        frozen = asyncio.create_task(Sweep(one, Bell(), {Topic.JOB: stopped}, 1).once())
+        await inside.wait()
+        bell, other = Bell(), asyncio.Event()
+        task = asyncio.create_task(sweep(two, bell).run(other))
+        await eventually(lambda: bell.rung, seconds=8)  # less than what a transaction may be idle otherwise
+        other.set()
+        forever.set()
+        await task
+        await asyncio.gather(frozen, return_exceptions=True)
+
+
 async def test_dead_sweeper_leaves_the_place_to_the_next(sessions: Sessions) -> None:
     await new_job(sessions)
 

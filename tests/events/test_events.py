@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,10 +12,12 @@ import pytest
 from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from atom.events import store
 from atom.events.models import Event, EventType
 from atom.events.sequencer import BATCH, Sequencer
 from atom.events.service import EventReader, Outbox, Signal
 from atom.infra.db import Sessions, unit_of_work
+from atom.infra.db_faults import DatabaseUnavailableError
 from atom.kit.ids import new_id
 from tests.support.databases import rows, sessions_on
 from tests.support.polling import eventually
@@ -80,6 +82,14 @@ async def test_event_wakes_the_sequencer_only_once_it_is_durable(sessions: Sessi
         assert not waiter.is_set()
     assert waiter.is_set()
     assert await stamp_all(sessions) == 1
+
+
+async def test_sequencer_stopped_inside_its_step_does_not_keep_the_others_from_theirs(sessions: Sessions) -> None:
+    await emit(sessions, 1)
+    with suppress(DatabaseUnavailableError):  # its transaction was ended by the server
+        async with unit_of_work(sessions) as stopped:
+            assert await store.stamp(stopped, 10) == 1
+            await eventually(lambda: stamp_all(sessions), seconds=8)
 
 
 async def test_unstamped_event_is_not_shown(sessions: Sessions) -> None:

@@ -436,7 +436,7 @@ async def test_what_the_url_says_about_the_connection_is_kept(database: URL) -> 
         "application_name": "mine",
         "search_path": "atom_test",
         "statement_timeout": "30s",
-        "idle_in_transaction_session_timeout": "30s",
+        "idle_in_transaction_session_timeout": "10s",
     }
 
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.durable.ports import Doorbell, Topic
 from atom.errors import UnavailableError
-from atom.infra.db import Sessions, unit_of_work
+from atom.infra.db import Sessions, mine_now, unit_of_work
 
 SWEEP_LOCK = 0x41544F4D_0003
 TIDY_EVERY = 60
@@ -50,7 +49,7 @@ class Sweep:
         """One pass. Returns how many rows were rung for."""
         rung = 0
         async with unit_of_work(self.sessions) as session:
-            if not await session.scalar(select(func.pg_try_advisory_xact_lock(SWEEP_LOCK))):
+            if not await mine_now(session, SWEEP_LOCK):
                 return 0
             if tidy:
                 await self.doorbell.tidy(session)

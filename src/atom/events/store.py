@@ -8,6 +8,7 @@ from sqlalchemy import CursorResult, Table, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.events.models import Event, EventRow
+from atom.infra.db import mine_now
 
 SEQUENCER_LOCK = 0x41544F4D_0001  # one sequencer in the cluster; any constant that nothing else uses
 STAMP = text(
@@ -30,8 +31,7 @@ async def add(session: AsyncSession, values: dict[str, Any]) -> None:
 
 async def stamp(session: AsyncSession, batch: int) -> int:
     """Numbers up to `batch` committed rows, unless another process is the sequencer now. Returns how many."""
-    mine = await session.scalar(select(func.pg_try_advisory_xact_lock(SEQUENCER_LOCK)))
-    if not mine:
+    if not await mine_now(session, SEQUENCER_LOCK):
         return 0
     result = cast(CursorResult[Any], await session.execute(STAMP, {"batch": batch}))
     return result.rowcount

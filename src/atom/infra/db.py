@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import URL, BigInteger, DateTime, Text, Uuid, event
+from sqlalchemy import URL, BigInteger, DateTime, Text, Uuid, event, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
@@ -49,9 +49,14 @@ type_map = {
 BigInt = Annotated[int, mapped_column(BigInteger)]  # of a bigint column: a plain int is sent as int4 and overflows
 T = TypeVar("T")
 Sessions = async_sessionmaker[AsyncSession]
-IDLE_IN_TRANSACTION_SECONDS = 30  # longer than any of our transactions; a leaked one must not hold its locks for ever
 UNIT_SECONDS = 60.0
 CLOSE_SECONDS = 5.0  # for a rollback; a connection that does not answer in that time is thrown away
+# A process that is stopped (SIGSTOP, a frozen machine) inside a transaction keeps its locks until the server ends it.
+# What the whole cluster takes turns in is let go sooner than a row.
+TAKE_TURN = text("SELECT set_config('idle_in_transaction_session_timeout', '3000', true), pg_advisory_xact_lock(:lock)")
+TRY_TURN = text(
+    "SELECT pg_try_advisory_xact_lock(:lock), set_config('idle_in_transaction_session_timeout', '3000', true)"
+)
 # A peer that vanished without a word (firewall, power) is found in half a minute, not in the two hours of the kernel.
 KEEPALIVE: Mapping[str, Any] = {
     "keepalives_idle": 15,
@@ -90,8 +95,8 @@ def _connect_args(url: URL, settings: DatabaseSettings, name: str) -> dict[str, 
     if settings.prepared_statements:
         found["options"] = (
             f"-c statement_timeout={int(settings.statement_timeout * 1000)}"
-            f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS * 1000} -c timezone=UTC"
-            f" {url.query.get('options', '')}"
+            f" -c idle_in_transaction_session_timeout={int(settings.idle_in_transaction_timeout * 1000)}"
+            f" -c timezone=UTC {url.query.get('options', '')}"
         )
     else:  # PgBouncer in transaction mode keeps no session: neither prepared statements nor startup options
         found["prepare_threshold"] = None
@@ -118,6 +123,16 @@ def _leave_standby(context: ExceptionContext) -> None:
     """After a failover the pool still holds connections to the old primary: drop them all, the next are to the new."""
     if read_only(context.original_exception):
         context.is_disconnect = True
+
+
+async def take_turn(session: AsyncSession, lock: int) -> None:
+    """Waits for the cluster's `lock`, held until the transaction ends and let go soon when its process is stopped."""
+    await session.execute(TAKE_TURN, {"lock": lock})
+
+
+async def mine_now(session: AsyncSession, lock: int) -> bool:
+    """Whether this transaction got the cluster's `lock`, for work that one process does at a time."""
+    return bool(await session.scalar(TRY_TURN, {"lock": lock}))
 
 
 @dataclass(frozen=True, slots=True)

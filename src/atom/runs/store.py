@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.agents.models import Agent
+from atom.infra.db import take_turn
 from atom.kit.ids import new_id
 from atom.runs.models import (
     Artefact,
@@ -43,10 +44,6 @@ STEP_FINISHED = (
 CLAIM_LOCK = 0x41544F4D_0006
 MAX_HEADS = 5000  # agents with queued work, times priorities
 MAX_FAMILY = 1000
-# A worker that is stopped in the middle of a claim must not keep the others from theirs for long.
-TAKE_TURNS = text(
-    "SELECT set_config('idle_in_transaction_session_timeout', '3000', true), pg_advisory_xact_lock(:lock)"
-)
 WAITING = text("""
 WITH RECURSIVE head AS (
     (SELECT agent_id, priority, id FROM agent_execution WHERE status = 'queued' ORDER BY agent_id, priority, id LIMIT 1)
@@ -198,7 +195,7 @@ async def steps(session: AsyncSession, id_: UUID, *, after: int = 0, limit: int)
 
 async def take_turns(session: AsyncSession) -> None:
     """From here to the end of the transaction nobody else of the deployment claims a run."""
-    await session.execute(TAKE_TURNS, {"lock": CLAIM_LOCK})
+    await take_turn(session, CLAIM_LOCK)
 
 
 async def waiting(session: AsyncSession, *, orphans: int) -> Waiting:

@@ -49,6 +49,12 @@ class DatabaseSettings(Group):
     statement_timeout: float = Field(
         default=30.0, gt=0, le=3600, description="Seconds after which the server ends a statement."
     )
+    idle_in_transaction_timeout: float = Field(
+        default=10.0,
+        ge=1,
+        le=600,
+        description="Seconds after which the server ends a transaction whose process does nothing: its locks are free.",
+    )
     budget: Literal["warn", "refuse"] = Field(
         default="warn",
         description="When pools of all replicas exceed max_connections: shrink and warn, or refuse to start.",
