@@ -96,9 +96,9 @@ def _check(url: str, folder: Path, runs: list[str]) -> None:
     ended = query(url, "SELECT run_id::text FROM event WHERE type = 'run.completed'")
     assert Counter(run for (run,) in ended) == Counter(runs)
     paid = query(url, "SELECT execution_id::text, step_key, count(*) FROM llm_call WHERE outcome = 'ok' GROUP BY 1, 2")
-    assert {count for _, _, count in paid} == {1}
     assert len(paid) == 2 * len(runs)
     asked = len([json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()])
     lost = asked - 2 * len(runs)  # replies on their way to the worker that was killed, or to one that lost its lease
     assert 0 <= lost <= 2 * AT_ONCE
+    assert sum(count for _, _, count in paid) - len(paid) <= lost  # nothing that is in a journal was paid again
     assert query(url, "SELECT count(*) FROM agent_execution WHERE lease_owner IS NOT NULL") == [(0,)]

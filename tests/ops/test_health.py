@@ -371,14 +371,14 @@ async def test_a_probe_that_will_not_end_is_not_waited_for() -> None:
         try:
             await asyncio.sleep(30)
         except asyncio.CancelledError:
-            await asyncio.sleep(1)
+            await asyncio.sleep(20)
         return Health.HEALTHY
 
     began = time.monotonic()
     health = HealthService([Check("database", stubborn, critical=True)], "1", FrozenClock(), probe_seconds=0.1)
     report = await health.report()
     assert (report.ready, report.body["checks"]) == (False, {"database": "unhealthy"})
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 10
 
 
 async def test_a_probe_with_a_bug_is_unhealthy_and_logged() -> None:

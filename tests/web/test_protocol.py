@@ -101,7 +101,7 @@ async def test_silence_in_the_middle_of_a_request_ends_it(url: str, parts: tuple
     began = time.monotonic()
     answer = await pieces(url, *parts)
     assert answer.status == 0
-    assert SHORT * 0.9 < time.monotonic() - began < SHORT + 2
+    assert SHORT * 0.9 < time.monotonic() - began < SHORT + 10
 
 
 async def test_a_head_that_trickles_is_not_patience_without_end(url: str) -> None:
