@@ -74,7 +74,7 @@ async def test_sweeper_stopped_inside_its_sweep_does_not_keep_the_others_from_th
         await inside.wait()
         bell, other = Bell(), asyncio.Event()
         task = asyncio.create_task(sweep(two, bell).run(other))
-        await eventually(lambda: bell.rung, seconds=8)  # less than what a transaction may be idle otherwise
+        assert await eventually(lambda: bell.rung, seconds=8)  # less than what a transaction may be idle otherwise
         other.set()
         forever.set()
         await task

@@ -8,6 +8,7 @@ import pytest
 
 from atom.durable.jobs import JobRunner, JobService
 from atom.infra.db import unit_of_work
+from atom.memory import job_runs
 from atom.memory import jobs as memory_jobs
 from atom.memory.archive_store import Away
 from atom.memory.jobs import ArchiveOrder, ArchiveSchedule
@@ -177,6 +178,25 @@ async def test_health_is_degraded_when_the_archive_lags_and_something_waits(
     if old:
         await _age(memory, 100)
     assert (await probe()).value == health
+
+
+@pytest.mark.parametrize(("days", "episodes", "health"), [(2, 3, "healthy"), (4, 3, "degraded"), (4, 2, "healthy")])
+async def test_health_is_degraded_when_consolidation_lags_and_an_agent_has_too_many(
+    memory: Bench, days: float, episodes: int, health: str
+) -> None:
+    for _ in range(episodes):
+        await memory.remember(*TALE, at=datetime.now(UTC))
+    settings = MemorySettings(archive_every_hours=0, consolidation_threshold=2)
+    probe = memory_check(memory.sessions, settings, At(days)).probe
+    assert await probe() is Health.HEALTHY, "nothing has ever begun"
+    async with unit_of_work(memory.sessions) as session:
+        await job_runs.record_started(session, "consolidate")
+    assert (await probe()).value == health
+
+
+async def test_health_of_a_memory_that_nothing_keeps_in_order_is_disabled(memory: Bench) -> None:
+    settings = MemorySettings(archive_every_hours=0, consolidate_every_hours=0)
+    assert await memory_check(memory.sessions, settings, At(0)).probe() is Health.DISABLED
 
 
 async def test_one_episode_by_its_id(memory: Bench) -> None:

@@ -64,6 +64,25 @@ async def test_an_answer_beside_its_question_is_found(memory: Bench) -> None:
     assert recalled.hits[1].why.neighbour > 0
 
 
+async def test_who_spoke_counts_where_the_question_names_them(memory: Bench) -> None:
+    await memory.remember("Ann: The shed is painted green.", "Zoe: Anything else?", "Ben: The shed is painted green.")
+    for name in ("Ann", "Ben"):
+        recalled = await ask(memory, f"What did {name} say of the shed?", limit=1)
+        assert recalled.hits[0].speaker == name
+        assert recalled.hits[0].why is not None
+        assert recalled.hits[0].why.speaker > 0
+
+
+async def test_when_it_was_counts_where_the_question_names_the_time(memory: Bench) -> None:
+    for at in (MORNING - timedelta(days=60), MORNING):
+        await memory.remember(f"Ann: The deploy of the shop failed, {at:%d}.", at=at)
+    for at in (MORNING, MORNING - timedelta(days=60)):
+        recalled = await ask(memory, f"What about the deploy of the shop in {at:%B %Y}?", limit=1)
+        assert recalled.hits[0].at.date() == at.date()
+        assert recalled.hits[0].why is not None
+        assert (recalled.hits[0].why.time > 0, recalled.hits[0].why.speaker) == (True, 0)
+
+
 async def test_nobody_recalls_what_another_agent_went_through(memory: Bench) -> None:
     other = await memory.agent("other")
     await memory.remember(*CHAT, agent_id=other)

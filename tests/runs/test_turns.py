@@ -188,11 +188,11 @@ async def at_work(atom: RunningAtom) -> dict[str, int]:
     return dict(await rows(atom.atom.parts.base.sessions, query))
 
 
-async def becomes(atom: RunningAtom, expected: dict[str, int]) -> None:
+async def becomes(atom: RunningAtom, expected: dict[str, int]) -> bool:
     async def same() -> bool:
         return await at_work(atom) == expected
 
-    await eventually(same, what=f"{expected} at work")
+    return bool(await eventually(same, what=f"{expected} at work"))
 
 
 async def test_as_many_work_at_once_as_the_bounds_allow(start: Start) -> None:
@@ -202,10 +202,10 @@ async def test_as_many_work_at_once_as_the_bounds_allow(start: Start) -> None:
             await atom.agent(name, max_running=limit)
         await queue(atom, "three", 4)
         await queue(atom, "one", 3)
-        await becomes(atom, {"one": 1, "three": 3})
+        assert await becomes(atom, {"one": 1, "three": 3})
         await atom.agent("more")
         await queue(atom, "more", 3)
-        await becomes(atom, {"one": 1, "three": 3, "more": 1})
+        assert await becomes(atom, {"one": 1, "three": 3, "more": 1})
 
 
 async def test_sweep_rings_for_no_more_than_could_begin(start: Start) -> None:

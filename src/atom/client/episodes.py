@@ -50,8 +50,8 @@ class Segment(Wire):
 
 
 class Hit(Segment):
-    """`why`: lexical, cosine, neighbour, session and strength, as the score was made of them. `body` is "away" where
-    `text` is the summary of the episode, because of the error of this code."""
+    """`why`: lexical, cosine, neighbour, session, speaker, time and strength, as the score was made of them. `body` is
+    "away" where `text` is the summary of the episode, because of the error of this code."""
 
     episode_id: str
     title: str = ""

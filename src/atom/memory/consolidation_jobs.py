@@ -1,7 +1,7 @@
 """The job that consolidates, by request or by schedule, on record, resumed after a crash."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from atom.memory.consolidating import Consolidated
 from atom.memory.job_runs import RunOutcome
 from atom.memory.jobs import SYSTEM, Report, recorded
 from atom.memory.layer import MemoryLayer
+from atom.settings import MemorySettings
 
 CONSOLIDATE = "consolidate"
 CONSOLIDATE_JOB = "episodes_consolidate"
@@ -65,3 +66,10 @@ class ConsolidationSchedule:
         await job_runs.record_finished(session, run, RunOutcome.DONE, Consolidated().told())
         ended = self.memory.metrics.jobs.labels(job=CONSOLIDATE, outcome=RunOutcome.DONE.value)
         after_commit(session, ended.inc)
+
+
+async def overdue(session: AsyncSession, settings: MemorySettings, now: datetime) -> bool:
+    """Whether consolidation has not ended well for some intervals, and an agent has more than the threshold."""
+    if not await job_runs.late(session, CONSOLIDATE, timedelta(hours=settings.consolidate_every_hours), now):
+        return False
+    return await consolidation_store.any_crowded(session, threshold=settings.consolidation_threshold)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from atom.kit.ids import new_id
 from atom.memory.models import JobRun
 
+LATE = 3  # intervals without a success
 RETRY = timedelta(hours=1)  # after a run that failed, or that nobody ended
 
 
@@ -66,6 +67,13 @@ async def due(session: AsyncSession, kind: str, every: timedelta) -> bool:
     begun = JobRun.started_at > func.now() - min(every, RETRY)
     query = select(func.count()).where(JobRun.kind == kind, JobRun.whole, well | begun)
     return not await session.scalar(query)
+
+
+async def late(session: AsyncSession, kind: str, every: timedelta, now: datetime) -> bool:
+    """Whether no whole run of this kind has ended well for some intervals, since the first began. An interval of 0 is
+    no schedule, and never late."""
+    last = await last_success(session, kind) or await first_start(session, kind)
+    return bool(every) and last is not None and now - last >= LATE * every
 
 
 async def first_start(session: AsyncSession, kind: str) -> datetime | None:

@@ -26,7 +26,6 @@ RESTORE_JOB = "episodes_restore"
 ARCHIVE = "archive"
 RESTORE = "restore"
 EXAMPLES = 5
-LATE = 3  # intervals without a success
 SYSTEM = "system"
 GOES_ON = (FencedError, JobCancelledError, DatabaseUnavailableError, PoolExhaustedError)  # the run has not ended by it
 Report = dict[str, Any]
@@ -163,11 +162,7 @@ class ArchiveSchedule:
 
 async def overdue(session: AsyncSession, settings: MemorySettings, now: datetime) -> bool:
     """Whether the archive has not ended well for some intervals, and something waits for it."""
-    every = timedelta(hours=settings.archive_every_hours)
-    if not every:
-        return False
-    last = await job_runs.last_success(session, ARCHIVE) or await job_runs.first_start(session, ARCHIVE)
-    if last is None or now - last < LATE * every:
+    if not await job_runs.late(session, ARCHIVE, timedelta(hours=settings.archive_every_hours), now):
         return False
     order = ArchiveOrder(older_than_days=settings.archive_after_days, scheduled=True)
     return bool(await archive_store.due_any(session, order.due(now)))

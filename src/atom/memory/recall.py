@@ -18,6 +18,7 @@ from atom.kit.clock import Clock
 from atom.kit.text import clean
 from atom.memory import recall_store, store
 from atom.memory.asking import QuestionVectors, WordsOnly
+from atom.memory.cues import Cues, cues
 from atom.memory.decay import half_life, retrievability
 from atom.memory.drafts import Outcome, SegmentKind, Source
 from atom.memory.errors import RecallInvalidError
@@ -171,7 +172,8 @@ class RecallService:
         matching = question.filters.matching(question.agent_id)
         asked = told.asked
         rows = await recall_store.scored(session, matching, asked, vector, leg=LEG)
-        ranked = rank(_candidates(rows, self.clock.now(), told.days))[: 2 * limit]
+        now = self.clock.now()
+        ranked = rank(_candidates(rows, now, told.days, cues(question.query, now)))[: 2 * limit]
         found = await recall_store.by_id(session, [one.id for one in ranked])
         return [_hit(found[one.id], Reason.SIMILAR, ranked=one, asked=asked) for one in ranked if one.id in found]
 
@@ -238,18 +240,23 @@ def _rarest(terms: Sequence[recall_store.Term]) -> list[str]:
     return chosen
 
 
-def _candidates(rows: Sequence[Row[Any]], now: datetime, days: float) -> list[Candidate]:
+def _candidates(rows: Sequence[Row[Any]], now: datetime, days: float, named: Cues) -> list[Candidate]:
     """What an episode's memory is worth is reckoned once for all of its segments."""
     strengths: dict[str, float] = {}
+    spoke: dict[str, bool] = {}
     found = []
     for row in rows:
         values: tuple[Any, ...] = tuple(row)
         id_, episode_id, position, eligible, lexical, cosine = values[:6]
         if episode_id not in strengths:
-            ended_at, importance, feedback, accesses = values[6:]
+            ended_at, importance, feedback, accesses = values[6:10]
             lasting = half_life(days, importance=importance, feedback=feedback, accesses=accesses)
             strengths[episode_id] = retrievability(now, ended_at, lasting)
-        found.append(Candidate(id_, episode_id, position, lexical, cosine, eligible, strengths[episode_id]))
+        strength, speaker, at = strengths[episode_id], values[10], values[11]
+        if speaker not in spoke:
+            spoke[speaker] = named.spoke(speaker)
+        told = Candidate(id_, episode_id, position, lexical, cosine, eligible, strength, spoke[speaker], named.when(at))
+        found.append(told)
     return found
 
 

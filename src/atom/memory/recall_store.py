@@ -61,7 +61,7 @@ NEAR = """
     WHERE v.model = '{model}' AND v.agent_id = :agent_id {filters}
     ORDER BY {distance} LIMIT :leg
 """
-# `found` with what stands beside it, both scores of each, and what its episode's memory is worth.
+# `found` with what stands beside it, both scores of each, what its episode's memory is worth, who spoke and when.
 SCORED = """
     WITH {legs}, beside AS (
         SELECT episode_id, position + step AS position, bool_or(step = 0) AS eligible
@@ -69,7 +69,8 @@ SCORED = """
     )
     SELECT CAST(episode_segment.id AS text), CAST(b.episode_id AS text), b.position, b.eligible,
         CAST({lexical} AS float8), {cosine},
-        coalesce(ended_at, started_at), importance, coalesce(feedback, 0.0), access_count
+        coalesce(ended_at, started_at), importance, coalesce(feedback, 0.0), access_count,
+        episode_segment.speaker, episode_segment.at
     FROM beside b JOIN episode ON episode.id = b.episode_id
         JOIN episode_segment ON episode_segment.episode_id = b.episode_id AND episode_segment.position = b.position
         {vectors}

@@ -179,6 +179,8 @@ class WhyOut(BaseModel):
     cosine: float | None = Field(description="Of the vectors; null: it has none.")
     neighbour: float
     session: float
+    speaker: float = Field(default=0.0, description="Added where the query names the one who spoke.")
+    time: float = Field(default=0.0, description="Added where the query names the time.")
     strength: float = Field(description="0 to 1: how fresh the memory is. It moves a score by a fifth at most.")
 
 
@@ -272,9 +274,5 @@ def _hit(hit: Hit) -> HitOut:
         reason=hit.reason,
         score=hit.score,
         terms=list(hit.terms),
-        why=None
-        if why is None
-        else WhyOut(
-            lexical=why.lexical, cosine=why.cosine, neighbour=why.neighbour, session=why.session, strength=why.strength
-        ),
+        why=None if why is None else WhyOut(**asdict(why)),
     )
