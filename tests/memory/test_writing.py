@@ -1,5 +1,6 @@
 """What is written is kept to the character, once for each thing it was made of, and counted."""
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -90,6 +91,14 @@ def test_what_is_said_about_an_episode() -> None:
     assert title_of(said) == "Ship atom 2 to Berlin today."
     assert summary_of(said).startswith("Ship atom 2 to Berlin today. Please.")
     assert {"Berlin", "https://example.com/a", "docs/plan.md", "pool_size", "Ann", "bot"} <= set(entities_of(said))
+
+
+@pytest.mark.parametrize("piece", ["x", "a/", "a.", "a@", "a-", "_a", "A ", "a/b.", "@a.", "http://", "é"])
+def test_entities_of_a_hostile_text_cost_no_time(piece: str) -> None:
+    """Nobody waits for one text: other runs are worked on by the same process."""
+    began = time.monotonic()
+    entities_of(turns(f"Ann: {piece * 60_000}"))
+    assert time.monotonic() - began < 3
 
 
 def test_failures_and_what_people_said_weigh_more() -> None:

@@ -1,5 +1,7 @@
 """The pure rules of a run: what the model is shown, where answers come from, when a run ends."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,6 +125,13 @@ def test_source_is_cited_only_when_a_tool_really_showed_the_line() -> None:
     [read_only] = find_sources("I do not know.", shown)
     assert (read_only.line, read_only.cited) == (7, False)
     assert find_sources("docs/a.md:7", []) == []
+
+
+@pytest.mark.parametrize("piece", ["x", "a/", "a.", "a:", "a:1", "-"])
+def test_sources_of_a_hostile_answer_cost_no_time(piece: str) -> None:
+    began = time.monotonic()
+    find_sources(piece * 60_000, [])
+    assert time.monotonic() - began < 3
 
 
 @given(words, st.lists(lines, max_size=30))

@@ -13,10 +13,11 @@ SUMMARY_CHARS = 600
 MAX_ENTITIES = 24
 SCANNED_CHARS = 50_000
 SAID = frozenset({SegmentKind.TASK, SegmentKind.MESSAGE})
+# Texts are hostile: every repetition that something must follow has a bound, and begins only where a word does.
 NAMED = re.compile(
     r"https?://[^\s<>\"')\]]+"  # addresses
-    r"|[\w.+-]+@[\w-]+\.[\w.-]*\w"
-    r"|(?:[\w.-]+/)+[\w-]+\.\w+"  # paths
+    r"|(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]{0,190}\w"
+    r"|(?<![\w.-])(?:[\w.-]{1,80}/){1,16}[\w-]{1,80}\.\w+"  # paths
     r"|\b[A-Za-z]+(?:_[A-Za-z0-9]+)+\b"  # identifiers
     r"|\b[A-Z][\w'-]*(?: [A-Z][\w'-]*)*"  # names
 )

@@ -10,7 +10,8 @@ from atom.tools.ports import SourceLine
 MAX_SOURCES = 20
 MIN_QUOTE = 8  # characters: shorter lines ("}", "```") stand in every file
 UNCITED_SHOWN = 5
-CITATION = re.compile(r"(?P<path>[\w./-]*\w):(?P<line>\d{1,7})\b")
+# Begins where a word does: an answer of one endless word is not read again from each of its letters.
+CITATION = re.compile(r"(?<![\w./-])(?P<path>[\w./-]*\w):(?P<line>\d{1,7})\b")
 
 
 @dataclass(frozen=True, slots=True)
