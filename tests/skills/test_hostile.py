@@ -140,10 +140,17 @@ def _endless(folder: Path) -> None:
 
 
 FOLDERS = {
-    _link: "symlink", _link_to_folder: "symlink", _link_inside: "symlink", _pipe: "special_file",
-    _socket: "special_file", _deep: "long_name", _case: "case_collision", _not_utf8: "hidden_characters_name", _many: "too_many_files",
+    _link: "symlink",
+    _link_to_folder: "symlink",
+    _link_inside: "symlink",
+    _pipe: "special_file",
+    _socket: "special_file",
+    _deep: "long_name",
+    _case: "case_collision",
+    _not_utf8: "hidden_characters_name",
+    _many: "too_many_files",
     _endless: "too_many_bytes",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("make", FOLDERS, ids=lambda make: make.__name__)

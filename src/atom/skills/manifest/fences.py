@@ -11,6 +11,7 @@ ALIKE = re.compile(r"-{3,}|[\u2014\u2013]-?|\u2014{1,3}|\.\.\.")  # what word pr
 CODE_BLOCK = re.compile(r"```\s*(?:ya?ml|markdown|md)?\s*", re.IGNORECASE)
 FIELD = re.compile(r"[A-Za-z_][\w.-]*[ \t]*:(?:\s|$)")
 FIRST_FIELD = re.compile(r"(?:name|description)[ \t]*:", re.IGNORECASE)
+TEXT_BEGINS = re.compile(r"^(?:```|#{1,6} .*\n\n)|\n\n#", re.MULTILINE)  # a heading or code inside of fields
 SEARCHED = 20  # lines in which a frontmatter that does not come first is looked for
 
 
@@ -39,7 +40,10 @@ def splits(text: str, file: str) -> Iterator[Split]:
         end = _closing(lines, start)
         if end is not None:
             more = [] if lines[end].rstrip() == FENCE else [_fence(file, end)]
-            yield _split(lines, start, end, end + 1, [*findings, *more])
+            split = _split(lines, start, end, end + 1, [*findings, *more])
+            yield split
+            if not TEXT_BEGINS.search(split.yaml):
+                return
     end = _end_of_fields(lines, start)
     if end > start:
         closed = end < len(lines) and (_fence_like(lines[end]) or CODE_BLOCK.fullmatch(lines[end].strip()) is not None)
@@ -95,7 +99,7 @@ def _end_of_fields(lines: list[str], start: int) -> int:
 
 
 def _split(lines: list[str], start: int, end: int, body: int, findings: list[Finding]) -> Split:
-    return Split("\n".join(lines[start:end]), start + 1, "\n".join(lines[body:]), body + 1, tuple(findings))
+    return Split("\n".join([*lines[start:end], ""]), start + 1, "\n".join(lines[body:]), body + 1, tuple(findings))
 
 
 def _fence_like(line: str) -> bool:

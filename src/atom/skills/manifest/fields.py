@@ -21,12 +21,13 @@ class Fields:
     """The values as they are read, and what is wrong with them. `fallback` is the place of what is missing."""
 
     file: str
-    nodes: Mapping[str, tuple[Place, Node]]
+    nodes: dict[str, tuple[Place, Node]]
     fallback: Place
     findings: list[Finding] = field(default_factory=list)
 
     def check(self, folder: str | None) -> dict[str, Any]:
         """Values by field. `folder` is the name of the folder, when it is known."""
+        self._respell()
         unknown = {key: plain(node) for key, (_, node) in self.nodes.items() if key not in KNOWN}
         for key in unknown:
             self._say(Rule.FIELD_UNKNOWN, key, f"The specification has no field {key[:60]!r}.",
@@ -40,6 +41,14 @@ class Fields:
             "metadata": self._metadata(),
             "fields": unknown,
         }
+
+    def _respell(self) -> None:
+        """`Name` and `allowed_tools` are what they seem to be, where the right one is not there."""
+        for key in [key for key in self.nodes if key not in KNOWN]:
+            meant = re.sub(r"(?<=[a-z])(?=T)|_", "-", key).lower()
+            if meant in KNOWN and meant not in self.nodes:
+                self._say(Rule.FIELD_CASE, key, f"The field is written {meant!r}.", f"Write `{meant}:`.", mended=True)
+                self.nodes[meant] = self.nodes.pop(key)
 
     def _name(self, folder: str | None) -> str:
         written = self._text("name", required=True)

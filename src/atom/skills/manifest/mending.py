@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from atom.skills.findings import Rule
 from atom.skills.manifest.tree import MOST_BYTES, MOST_DEPTH, Note, Tree, YamlMap, YamlProblem, parse
@@ -15,6 +16,7 @@ from atom.skills.manifest.tree import MOST_BYTES, MOST_DEPTH, Note, Tree, YamlMa
 ENTRY = re.compile(r"(?P<key>(?:- +)*[A-Za-z_][\w .-]*?[ \t]*:)(?P<gap>[ \t]+)(?P<value>\S.*?)[ \t]*")
 KEY = re.compile(r"(?:- +)*[A-Za-z_][\w .-]*?[ \t]*:(?=\s|$)")
 NO_SPACE = re.compile(r"(name|description|license|compatibility|metadata|allowed-tools|version|author):(?=[^\s:/])")
+GAP = re.compile(r"( *[A-Za-z_][\w.-]*:)([ \t]*\t[ \t]*)")
 BLOCK = re.compile(r"[|>][-+\d]{0,2}(?:\s+#.*)?")
 INDENT = re.compile(r"[ \t\u00a0\u2002-\u200a\u202f\u3000]*")
 TAB = "  "
@@ -43,11 +45,27 @@ def mend(text: str) -> tuple[Tree, Mended] | None:
     mended = Mended(text.split("\n"))
     if len(text) > MOST_BYTES:
         return None
-    for step in (_indents, _spaces, _segments):
+    for step in STEPS:
         step(mended)
         if mended.notes and (tree := _mapping(mended.text)) is not None:
             return tree, mended
     return None
+
+
+def salvage(text: str) -> tuple[Tree, Mended] | None:
+    """The fields that can be read by themselves, where one that cannot is among them."""
+    mended = Mended(text.split("\n"))
+    if len(text) > MOST_BYTES:
+        return None
+    for step in STEPS:
+        step(mended)
+    for first, last in _bounds(mended.lines, 0, len(mended.lines), 0):
+        if not _reads(mended, first, last, 0):  # without what does not belong to it, or not at all
+            mended.lines[first + 1 : last] = [line if _indent(line) else "" for line in mended.lines[first + 1 : last]]
+        if not _reads(mended, first, last, 0):
+            mended.lines[first:last] = [""] * (last - first)
+    tree = _mapping(mended.text)
+    return (tree, mended) if tree is not None else None
 
 
 def _mapping(text: str) -> Tree | None:
@@ -71,6 +89,15 @@ def _indents(mended: Mended) -> None:
         mended.notes.append(Note(Rule.YAML_TAB, "", number, 0))
 
 
+def _gaps(mended: Mended) -> None:
+    """A tab behind the colon."""
+    for number, line in enumerate(mended.lines):
+        match = GAP.match(line)
+        if match is not None:
+            mended.lines[number] = f"{match[1]}{' ' * len(match[2])}{line[match.end() :]}"
+            mended.notes.append(Note(Rule.YAML_TAB, "", number, match.start(2)))
+
+
 def _spaces(mended: Mended) -> None:
     """`name:value`."""
     for number, line in enumerate(mended.lines):
@@ -89,14 +116,14 @@ def _segments(mended: Mended) -> None:
 def _fields(mended: Mended, start: int, end: int, *, depth: int) -> None:
     indent = min((_indent(line) for line in mended.lines[start:end] if line.strip()), default=0)
     for first, last in _bounds(mended.lines, start, end, indent):
-        if not _reads(mended.lines[first:last], indent):
+        if not _reads(mended, first, last, indent):
             _mend_field(mended, first, last, indent, depth)
 
 
 def _bounds(lines: list[str], start: int, end: int, indent: int) -> Iterator[tuple[int, int]]:
     """Each line that begins a field at `indent`, with the lines up to the next."""
     begins = [n for n in range(start, end) if _indent(lines[n]) == indent and KEY.match(lines[n], indent)]
-    yield from zip(begins, [*begins[1:], end], strict=True)
+    yield from pairwise([*begins, end])
 
 
 def _mend_field(mended: Mended, first: int, last: int, indent: int, depth: int) -> None:
@@ -111,8 +138,8 @@ def _mend_field(mended: Mended, first: int, last: int, indent: int, depth: int) 
     if BLOCK.fullmatch(value):
         _reindent(mended, rest, indent)
         return
-    if value.startswith(OPENERS) and rest:
-        return  # a value over several lines whose brackets do not match: what it was meant to be is not certain
+    if rest and (value.startswith(OPENERS) or not all(deeper or mended.lines[n][0].isalnum() for n in rest)):
+        return  # brackets that do not match, or marks at the start of a line: what was meant is not certain
     whole = " ".join([value, *(mended.lines[number].strip() for number in rest)])
     _change(mended, first, f"{mended.lines[first][: match.start('value')]}{_quoted(whole)}", match.start("value"))
     for number in rest:
@@ -141,16 +168,18 @@ def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _reads(lines: list[str], indent: int) -> bool:
-    return _mapping_or_list("\n".join(line[indent:] for line in lines))
-
-
-def _mapping_or_list(text: str) -> bool:
+def _reads(mended: Mended, first: int, last: int, indent: int) -> bool:
+    """Whether a field is YAML by itself; an alias may name an anchor of another field."""
     try:
-        return parse(text).root is not None
+        parse("\n".join(line[indent:] for line in mended.lines[first:last]))
     except YamlProblem as problem:
-        return problem.rule is not Rule.YAML_SYNTAX or problem.message.endswith("names nothing.")  # of another field
+        alias = problem.rule is Rule.YAML_ALIAS
+        return "&" in mended.text if alias else problem.rule is not Rule.YAML_SYNTAX
+    return True
 
 
 def _indent(line: str) -> int:
     return len(line) - len(line.lstrip(" "))
+
+
+STEPS = (_indents, _gaps, _spaces, _segments)

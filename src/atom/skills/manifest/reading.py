@@ -1,19 +1,21 @@
 """A manifest from a bundle."""
 
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass, replace
 
 from atom.kit.text import shorten
 from atom.skills.bundle.models import MANIFEST, Bundle, Form
 from atom.skills.findings import Finding, Place, Rule, Severity
-from atom.skills.manifest.fences import Split, splits
+from atom.skills.manifest.fences import TEXT_BEGINS, Split, splits
 from atom.skills.manifest.fields import LONGEST_DESCRIPTION, Fields
-from atom.skills.manifest.mending import Mended, mend
+from atom.skills.manifest.mending import Mended, mend, salvage
 from atom.skills.manifest.models import Manifest, Reading
 from atom.skills.manifest.text import decode
 from atom.skills.manifest.tree import Node, Note, Tree, YamlMap, YamlProblem, parse
 
 MOST_LINES = 500
+WIDE = re.compile("^ *[\u00a0\u2002-\u200a\u202f\u3000]", re.MULTILINE)
+MENDABLE = {Rule.YAML_SYNTAX, Rule.YAML_ALIAS}
 ABOUT = {
     Rule.YAML_QUOTING: ("The value is no YAML as it stands.", "Put it in double quotes."),
     Rule.YAML_TAB: ("The line is indented by tabs or wide spaces.", "Indent it by spaces."),
@@ -22,6 +24,8 @@ ABOUT = {
     Rule.YAML_FLOW: ("{what}: readers of StrictYAML, such as the reference library, refuse it.",
                      "Write a key or an item a line."),
     Rule.YAML_ALIAS: ("The anchor {what}: readers of StrictYAML refuse it.", "Write the value out."),
+    Rule.YAML_UNEVEN: ("It is indented otherwise than the mapping before: readers of StrictYAML refuse it.",
+                       "Indent both alike."),
     Rule.YAML_TAG: ("The tag {what} is ignored.", "Remove it."),
     Rule.YAML_DUPLICATE_KEY: ("The key {what!r} is there twice; the last one is read.", "Remove one of them."),
 }  # fmt: skip
@@ -29,7 +33,7 @@ ABOUT = {
 
 @dataclass(frozen=True, slots=True)
 class _Front:
-    """A frontmatter that could be taken apart, or why it could not (`tree` is None)."""
+    """A frontmatter; with a `problem`, `tree` is what could be saved of it, or None."""
 
     split: Split
     tree: Tree | None
@@ -40,6 +44,13 @@ class _Front:
     def readable(self) -> bool:
         return self.tree is not None and isinstance(self.tree.root, YamlMap)
 
+    @property
+    def swallows_text(self) -> bool:
+        """Whether a sentence with a colon, behind a heading, was read as a field: the mark that closes is another's."""
+        root = self.tree.root if self.tree is not None else None
+        keys = [key.value for key, _ in root.pairs] if isinstance(root, YamlMap) else []
+        return any(" " in key for key in keys) and TEXT_BEGINS.search(self.split.yaml) is not None
+
 
 def read(bundle: Bundle) -> Reading:
     """The manifest of `bundle`. Raises ManifestUnreadableError only when nothing in it can be understood."""
@@ -47,7 +58,7 @@ def read(bundle: Bundle) -> Reading:
     text = decode(bundle.files[file].data, file)
     findings = [*text.findings, *_named(bundle)]
     front = _front(text.text, file)
-    nodes: Mapping[str, tuple[Place, Node]] = {}
+    nodes: dict[str, tuple[Place, Node]] = {}
     if front is not None and front.tree is not None and isinstance(front.tree.root, YamlMap):
         nodes = _nodes(front.tree.root, front, file)
     body, body_line = (text.text, 1) if front is None else (front.split.body, front.split.body_line)
@@ -62,22 +73,33 @@ def read(bundle: Bundle) -> Reading:
 
 
 def _front(text: str, file: str) -> _Front | None:
-    """The first way to take it apart that reads as it stands, else the first that can be mended, else the first."""
-    tried = [_strictly(split) for split in splits(text, file)]
-    for front in tried:
-        if front.readable:
-            return front
-    for front in tried:
-        if front.problem is not None and front.problem.rule is not Rule.YAML_SYNTAX:
+    """The first way to take it apart that reads as it stands or mended; else the first, with its problem.
+
+    What looks as if the text had begun in it (a heading, code) is not mended into a field.
+    """
+    first = None
+    for front in map(_strictly, splits(text, file)):
+        first = first or front
+        if front.swallows_text:
+            continue
+        if front.readable or (front.problem is not None and front.problem.rule not in MENDABLE):
             return front  # too large, too deep, a bomb: nothing that is meant otherwise
-        mended = mend(front.split.yaml)
+        mended = None if TEXT_BEGINS.search(front.split.yaml) else mend(front.split.yaml)
         if mended is not None:
             return replace(front, tree=mended[0], mended=mended[1], problem=None)
-    return tried[0] if tried else None
+    if first is None or first.readable:
+        return first
+    saved = salvage(first.split.yaml)
+    return replace(first, tree=saved[0], mended=saved[1]) if saved is not None else first
 
 
 def _strictly(split: Split) -> _Front:
+    wide = WIDE.search(split.yaml)
     try:
+        if wide is not None:  # to YAML it is a letter of the key
+            raise YamlProblem(
+                "The line begins with a space of another kind.", split.yaml.count("\n", 0, wide.start()), 0
+            )
         return _Front(split, parse(split.yaml))
     except YamlProblem as problem:
         return _Front(split, None, problem=problem)
@@ -99,9 +121,9 @@ def _about(front: _Front | None, body: str, file: str) -> list[Finding]:
     findings = list(front.split.findings)
     if front.problem is not None:
         problem = front.problem
-        place = _place(front, problem.line, problem.column, file)
-        return [*findings, _error(problem.rule, place, problem.message, "Write it as YAML: `key: text`, a line each.")]
-    if not front.readable:
+        place = Place(file, front.split.line + problem.line, problem.column + 1)
+        findings.append(_error(problem.rule, place, problem.message, "Write it as YAML: `key: text`, a line each."))
+    elif not front.readable:
         place = Place(file, front.split.line, 1)
         findings.append(
             _error(Rule.FRONTMATTER_NOT_MAPPING, place, "The frontmatter has no fields.", _suggestion(body))

@@ -114,7 +114,7 @@ def parse(text: str) -> Tree:
         raise YamlProblem("It is no YAML.", 0, 0) from error
     if build.root is not None:
         _check_size(build.root)
-        build.notes.extend(_duplicates(build.root))
+        build.notes.extend(_looked_through(build.root))
     return Tree(build.root, build.notes)
 
 
@@ -188,7 +188,7 @@ def _alias(anchor: str, line: int, column: int, build: _Build) -> Node:
     node = build.anchors.get(anchor)
     build.aliases += 1
     if node is None:
-        raise YamlProblem(f"*{anchor[:40]} names nothing.", line, column)
+        raise YamlProblem(f"*{anchor[:40]} names nothing.", line, column, Rule.YAML_ALIAS)
     if build.aliases > MOST_ALIASES or any(node is one for one in build.open):
         raise YamlProblem("Aliases that multiply or hold themselves.", line, column, Rule.YAML_ALIAS_BOMB)
     return node
@@ -220,7 +220,7 @@ def _children(node: Node) -> list[Node]:
     return [value for _, value in node.pairs] if isinstance(node, YamlMap) else []
 
 
-def _duplicates(root: Node) -> Iterator[Note]:
+def _looked_through(root: Node) -> Iterator[Note]:
     stack, seen_nodes = [root], set[int]()
     while stack:
         node = stack.pop()
@@ -228,8 +228,18 @@ def _duplicates(root: Node) -> Iterator[Note]:
             continue
         seen_nodes.add(id(node))
         stack.extend(_children(node))
-        seen = set[str]()
-        for key, _ in node.pairs if isinstance(node, YamlMap) else []:
-            if key.value in seen:
-                yield Note(Rule.YAML_DUPLICATE_KEY, key.value[:60], key.line, key.column)
-            seen.add(key.value)
+        if isinstance(node, YamlMap):
+            yield from _strictly(node)
+
+
+def _strictly(node: YamlMap) -> Iterator[Note]:
+    """Keys that are there twice, and mappings in it that are not indented alike (StrictYAML wants that)."""
+    seen, indent = set[str](), None
+    for key, value in node.pairs:
+        if key.value in seen:
+            yield Note(Rule.YAML_DUPLICATE_KEY, key.value[:60], key.line, key.column)
+        seen.add(key.value)
+        if isinstance(value, YamlMap):
+            indent = value.column if indent is None else indent
+            if value.column != indent:
+                yield Note(Rule.YAML_UNEVEN, "", value.line, value.column)

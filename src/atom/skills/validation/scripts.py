@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from atom.skills.bundle.models import Bundle, Member
 from atom.skills.findings import Finding, Place, Rule, Severity
+from atom.skills.lines import Lines
 from atom.skills.ports import Grammars, Language, SyntaxProblem
 from atom.skills.validation.texts import text_of
 
@@ -88,16 +89,23 @@ def _encoding(path: str, data: bytes, text: str, language: Language) -> Finding 
 
 def python_problems(text: str) -> Sequence[SyntaxProblem]:
     """Syntax and indentation errors; Python reports the first only. Raises TooComplex."""
+    if "\0" in text:
+        return [SyntaxProblem(*Lines.of(text).place(text.index("\0")), "a script with NUL is not read")]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of escapes in literals: no errors
             ast.parse(text)
     except SyntaxError as error:
-        message = f"{error.msg}".rstrip(".")
-        return [SyntaxProblem(max(error.lineno or 1, 1), max(error.offset or 1, 1), message)]
+        return [SyntaxProblem(max(error.lineno or 1, 1), _column(error, text), f"{error.msg}".rstrip("."))]
     except (RecursionError, MemoryError) as error:
         raise TooComplex from error
-    except ValueError as error:  # a NUL; in newer versions a SyntaxError
-        before = text.partition("\0")[0]
-        return [SyntaxProblem(before.count("\n") + 1, len(before) - before.rfind("\n"), str(error))]
     return []
+
+
+def _column(error: SyntaxError, text: str) -> int:
+    """Of an indentation error, where the line's text begins: Python's versions differ in what they say."""
+    if not isinstance(error, IndentationError):
+        return max(error.offset or 1, 1)
+    lines = text.split("\n")
+    line = lines[min(error.lineno or 1, len(lines)) - 1]
+    return len(line) - len(line.lstrip()) + 1
