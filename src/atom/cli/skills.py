@@ -8,6 +8,7 @@ import typer
 from atom.cli.failures import COULD_NOT, NO, failed
 from atom.cli.options import Json, example
 from atom.cli.output import Output
+from atom.cli.skills_registry import add_to_skills
 from atom.errors import InvalidError
 from atom.skills.adapters.grammars import TreeSitter
 from atom.skills.bundle.reading import read_path
@@ -17,6 +18,7 @@ from atom.skills.validation.service import Report, Validator
 
 app = typer.Typer()
 STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "dim"}
+add_to_skills(app)
 
 
 @app.callback()
