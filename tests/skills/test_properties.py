@@ -11,7 +11,8 @@ from atom.skills.bundle.reading import read_bytes
 from atom.skills.errors import BundleError
 from atom.skills.hidden import ANY, find
 from atom.skills.lines import Lines
-from atom.skills.validation.scripts import TooComplex, python_problems
+from atom.skills.ports import TooComplexError
+from atom.skills.validation.scripts import python_problems
 from atom.skills.validation.service import Report, Validator
 from tests.skills.packing import FILES, MANIFEST, SQUEEZED, tarred, zipped
 
@@ -137,7 +138,7 @@ def test_hidden_characters_are_found_where_they_are(text: str) -> None:
 def test_python_problems_are_in_the_text(text: str) -> None:
     try:
         problems = python_problems(text)
-    except TooComplex:
+    except TooComplexError:
         return
     for problem in problems:
         assert 1 <= problem.line <= text.count("\n") + 2

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from atom.skills.bundle.models import Bundle, Member
 from atom.skills.findings import Finding, Place, Rule, Severity
 from atom.skills.lines import Lines
-from atom.skills.ports import Grammars, Language, SyntaxProblem
+from atom.skills.ports import Grammars, Language, SyntaxProblem, TooComplexError
 from atom.skills.validation.texts import text_of
 
 MOST_BYTES = 512 * 1024
@@ -27,10 +27,6 @@ RULES = {
     Language.SHELL: (Rule.SCRIPT_SHELL, Severity.WARNING),
     Language.JAVASCRIPT: (Rule.SCRIPT_JAVASCRIPT, Severity.ERROR),
 }
-
-
-class TooComplex(Exception):
-    """The parser's own bounds were reached."""
 
 
 def check(bundle: Bundle, grammars: Grammars) -> Iterator[Finding]:
@@ -63,8 +59,9 @@ def _check_script(path: str, data: bytes, language: Language, grammars: Grammars
     rule, severity = RULES[language]
     try:
         problems = python_problems(text) if language is Language.PYTHON else grammars.problems(language, text)
-    except TooComplex:
-        yield Finding(Rule.SCRIPT_COMPLEX, Severity.ERROR, Place(path), "It is nested too deeply to be read.",
+    except TooComplexError:
+        yield Finding(Rule.SCRIPT_COMPLEX, Severity.ERROR, Place(path),
+                      "It is nested too deeply, or too costly to be read.",
                       "Split it.")  # fmt: skip
         return
     for problem in problems:
@@ -88,7 +85,7 @@ def _encoding(path: str, data: bytes, text: str, language: Language) -> Finding 
 
 
 def python_problems(text: str) -> Sequence[SyntaxProblem]:
-    """Syntax and indentation errors; Python reports the first only. Raises TooComplex."""
+    """Syntax and indentation errors; Python reports the first only. Raises TooComplexError."""
     if "\0" in text:
         return [SyntaxProblem(*Lines.of(text).place(text.index("\0")), "a script with NUL is not read")]
     try:
@@ -98,7 +95,7 @@ def python_problems(text: str) -> Sequence[SyntaxProblem]:
     except SyntaxError as error:
         return [SyntaxProblem(max(error.lineno or 1, 1), _column(error, text), f"{error.msg}".rstrip("."))]
     except (RecursionError, MemoryError) as error:
-        raise TooComplex from error
+        raise TooComplexError from error
     return []
 
 
