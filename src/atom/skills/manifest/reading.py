@@ -14,6 +14,7 @@ from atom.skills.manifest.text import decode
 from atom.skills.manifest.tree import Node, Note, Tree, YamlMap, YamlProblem, parse
 
 MOST_LINES = 500
+CODE = re.compile(r"^```.*?(?:^```|\Z)", re.MULTILINE | re.DOTALL)
 WIDE = re.compile("^ *[\u00a0\u2002-\u200a\u202f\u3000]", re.MULTILINE)
 MENDABLE = {Rule.YAML_SYNTAX, Rule.YAML_ALIAS}
 ABOUT = {
@@ -151,9 +152,11 @@ def _suggestion(body: str) -> str:
 
 
 def _paragraph(body: str, limit: int) -> str:
-    """The first line that begins like a sentence."""
-    lines = (line.strip() for line in body.split("\n"))
-    return shorten(next((line for line in lines if line and line[0].isalnum()), ""), limit)
+    """The first line that begins like a sentence, else the first heading."""
+    lines = [line.strip().lstrip("*_>").strip() for line in CODE.sub("", body).split("\n")]
+    sentences = [line for line in lines if line and line[0].isalnum()]
+    headings = [line.strip("# ") for line in lines if line.startswith("#")]
+    return shorten(next((line for line in (*sentences, *headings) if line), ""), limit)
 
 
 def _body(body: str, line: int, file: str) -> list[Finding]:

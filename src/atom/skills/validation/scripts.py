@@ -13,6 +13,7 @@ from atom.skills.ports import Grammars, Language, SyntaxProblem, TooComplexError
 from atom.skills.validation.texts import text_of
 
 MOST_BYTES = 512 * 1024
+MOST_BYTES_IN_ALL = 8 * MOST_BYTES
 SUFFIXES = {
     ".py": Language.PYTHON, ".sh": Language.SHELL, ".bash": Language.SHELL, ".js": Language.JAVASCRIPT,
     ".mjs": Language.JAVASCRIPT, ".cjs": Language.JAVASCRIPT,
@@ -30,14 +31,17 @@ RULES = {
 
 
 def check(bundle: Bundle, grammars: Grammars) -> Iterator[Finding]:
+    left = MOST_BYTES_IN_ALL
     for path, member in bundle.files.items():
         language = language_of(path, member)
         if language is None:
             continue
-        if len(member.data) > MOST_BYTES:
+        if len(member.data) > min(MOST_BYTES, left):
             yield Finding(Rule.SCRIPT_LARGE, Severity.WARNING, Place(path),
-                          f"Its syntax was not checked: it has more than {MOST_BYTES} bytes.", "Split it.")  # fmt: skip
+                          f"Its syntax was not checked: more than {MOST_BYTES} bytes, or {MOST_BYTES_IN_ALL} in all.",
+                          "Split it.")  # fmt: skip
             continue
+        left -= len(member.data)
         yield from _check_script(path, member.data, language, grammars)
 
 
