@@ -75,6 +75,7 @@ def test_an_archive_with_wrong_bytes_is_read_or_refused(data: bytes, changes: li
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join), st.booleans())
 @example("name: a\n? [a]\n: b", True)
 @example("name: &a [*a]", True)
+@example("name: ", False)
 def test_any_text_is_read_and_every_place_is_in_it(text: str, fenced: bool) -> None:
     text = f"---\n{text}\n---\nDo good.\n" if fenced else text
     found = outcome(text.encode())

@@ -70,7 +70,15 @@ def read(bundle: Bundle) -> Reading:
     findings += [*fields.findings, *_body(body, body_line, file)]
     places = {key: place for key, (place, _) in nodes.items()}
     manifest = Manifest(**values, body=body, body_line=body_line, places=places)
-    return Reading(manifest, tuple(findings), text.text)
+    return Reading(manifest, tuple(_inside(finding, text.text) for finding in findings), text.text)
+
+
+def _inside(finding: Finding, text: str) -> Finding:
+    """What is missing behind the last line is missing at its end."""
+    last = text.count("\n") + 1
+    if finding.place.line is None or finding.place.line <= last:
+        return finding
+    return replace(finding, place=Place(finding.place.file, last, len(text) - text.rfind("\n")))
 
 
 def _front(text: str, file: str) -> _Front | None:
