@@ -29,7 +29,7 @@ def test_an_error_exits_1_and_has_its_place(skill: Path, capsys: pytest.CaptureF
     assert run(["skills", "validate", str(skill)]) == 1
     out = capsys.readouterr().out
     assert "scripts/run.py:2:6: error: Python syntax: '(' was never closed. [script-python]\n" in out
-    assert out.endswith("good is not valid: 1 errors, 0 warnings.\n")
+    assert out.endswith("good is not valid: 1 error, 0 warnings.\n")
 
 
 def test_a_warning_exits_0(skill: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +41,7 @@ def test_a_warning_exits_0(skill: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_what_is_mended_is_said(skill: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (skill / "SKILL.md").write_bytes(MANIFEST.replace(b"Does good.", b"Does: good."))
     assert run(["skills", "validate", str(skill)]) == 1
-    assert "1 of the errors are mended when it is imported." in capsys.readouterr().err
+    assert "Mended when it is imported: 1 error." in capsys.readouterr().err
 
 
 def test_json_has_everything(skill: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -202,6 +202,7 @@ REPORTED: dict[str, tuple[dict[str, bytes], Rule]] = {
                                 Rule.SCRIPT_COMPLEX),
     "Python of a million parentheses": ({"SKILL.md": MANIFEST, "a.py": b"(" * 500_000}, Rule.SCRIPT_PYTHON),
     "JavaScript of a million brackets": ({"SKILL.md": MANIFEST, "a.js": b"[" * 500_000}, Rule.SCRIPT_JAVASCRIPT),
+    "shell of here-documents": ({"SKILL.md": MANIFEST, "a.sh": b"<<E\n" * 100_000}, Rule.SCRIPT_COMPLEX),
     "a script of a megabyte": ({"SKILL.md": MANIFEST, "a.sh": b"(" * 1_000_000}, Rule.SCRIPT_LARGE),
     "reference that leads out": ({"SKILL.md": MANIFEST + b"[x](../../etc/passwd.txt)"}, Rule.REFERENCE_OUTSIDE),
 }  # fmt: skip
@@ -245,7 +246,7 @@ def test_many_findings_are_counted_not_listed() -> None:
     report = _validated({"SKILL.md": MANIFEST + "\u200b".encode() * 100_000})
     found = [one for one in report.findings if one.rule is Rule.HIDDEN_INVISIBLE]
     assert len(found) == 21
-    assert any("99980 more" in one.message for one in found)
+    assert any("9980 more of this sort, at least" in one.message for one in found)
 
 
 def test_what_tools_leave_behind_is_no_part_of_a_bundle() -> None:

@@ -136,6 +136,8 @@ def _quoted(text: str) -> str:
 # What cannot be certain: the finding is an error that stays, and what can be read is read.
 KEPT: dict[str, tuple[str, str, str]] = {
     "no frontmatter": ("# Good\n\nDoes good things.\n", "frontmatter-missing 1:1", "Does good things."),
+    "only bold text": ("# Good\n\n```\ncode\n```\n**Does** good.\n", "frontmatter-missing 1:1", "Does** good."),
+    "only a heading": ("# Good\n", "frontmatter-missing 1:1", "Good"),
     "no description": (fenced("name: good"), "description-missing 1:1", "Do good."),
     "empty description": (fenced("name: good\ndescription:"), "description-missing 3:1", "Do good."),
     "description as a list": (fenced("name: good\ndescription:\n  - a"), "field-type 3:1", "Do good."),

@@ -11,7 +11,8 @@ from atom.skills.bundle.reading import read_bytes
 from atom.skills.errors import BundleError
 from atom.skills.hidden import ANY, find
 from atom.skills.lines import Lines
-from atom.skills.validation.scripts import TooComplex, python_problems
+from atom.skills.ports import TooComplexError
+from atom.skills.validation.scripts import python_problems
 from atom.skills.validation.service import Report, Validator
 from tests.skills.packing import FILES, MANIFEST, SQUEEZED, tarred, zipped
 
@@ -74,6 +75,7 @@ def test_an_archive_with_wrong_bytes_is_read_or_refused(data: bytes, changes: li
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join), st.booleans())
 @example("name: a\n? [a]\n: b", True)
 @example("name: &a [*a]", True)
+@example("name: ", False)
 def test_any_text_is_read_and_every_place_is_in_it(text: str, fenced: bool) -> None:
     text = f"---\n{text}\n---\nDo good.\n" if fenced else text
     found = outcome(text.encode())
@@ -137,7 +139,7 @@ def test_hidden_characters_are_found_where_they_are(text: str) -> None:
 def test_python_problems_are_in_the_text(text: str) -> None:
     try:
         problems = python_problems(text)
-    except TooComplex:
+    except TooComplexError:
         return
     for problem in problems:
         assert 1 <= problem.line <= text.count("\n") + 2

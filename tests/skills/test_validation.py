@@ -64,6 +64,13 @@ def test_a_problem_of_shell_is_a_warning() -> None:
     assert report.valid
 
 
+def test_of_many_scripts_only_so_much_is_read() -> None:
+    """A hostile bundle has 20 MB of scripts, and each takes seconds."""
+    files = {"SKILL.md": MANIFEST, **{f"{number:02}.py": b"x = 1\n" * 80_000 for number in range(10)}}
+    report = Validator(TreeSitter()).validate(read_bytes(zipped(files, method=0), "good.zip"))
+    assert said(report) == ["script-large 08.py", "script-large 09.py"]
+
+
 def test_no_more_problems_of_a_script_than_help() -> None:
     assert len(TreeSitter().problems(Language.JAVASCRIPT, "let = ;\n" * 100)) <= 5
 

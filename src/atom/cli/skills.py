@@ -57,13 +57,17 @@ def _print(out: Output, report: Report) -> None:
     for one in report.findings:
         out.line(_one(one), STYLES[one.severity])
         out.line(f"    {one.fix}")
-    counts = ", ".join(f"{count} {name}s" for name, count in report.counts.items() if name != "info")
+    counts = ", ".join(_many(count, name) for name, count in report.counts.items() if name != "info")
     name = report.manifest.name or "The skill"
     out.line(f"{name} is {'valid' if report.valid else 'not valid'}: {counts}.", "bold")
     mended = sum(one.severity is Severity.ERROR and one.mended for one in report.findings)
     if mended:
-        out.note(f"{mended} of the errors are mended when it is imported.")
-    out.note(f"{len(report.bundle.files)} files, {report.bundle.size} bytes, {report.bundle.digest}")
+        out.note(f"Mended when it is imported: {_many(mended, 'error')}.")
+    out.note(f"{_many(len(report.bundle.files), 'file')}, {report.bundle.size} bytes, {report.bundle.digest}")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _one(finding: Finding) -> str:

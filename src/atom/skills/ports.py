@@ -23,7 +23,11 @@ class SyntaxProblem:
     message: str
 
 
+class TooComplexError(Exception):
+    """Reading a text would take more than it may."""
+
+
 class Grammars(Protocol):
     def problems(self, language: Language, text: str) -> Sequence[SyntaxProblem]:
-        """What is wrong with a shell or JavaScript text."""
+        """What is wrong with a shell or JavaScript text. Raises TooComplexError."""
         ...

@@ -14,6 +14,7 @@ from atom.skills.manifest.text import decode
 from atom.skills.manifest.tree import Node, Note, Tree, YamlMap, YamlProblem, parse
 
 MOST_LINES = 500
+CODE = re.compile(r"^```.*?(?:^```|\Z)", re.MULTILINE | re.DOTALL)
 WIDE = re.compile("^ *[\u00a0\u2002-\u200a\u202f\u3000]", re.MULTILINE)
 MENDABLE = {Rule.YAML_SYNTAX, Rule.YAML_ALIAS}
 ABOUT = {
@@ -69,7 +70,15 @@ def read(bundle: Bundle) -> Reading:
     findings += [*fields.findings, *_body(body, body_line, file)]
     places = {key: place for key, (place, _) in nodes.items()}
     manifest = Manifest(**values, body=body, body_line=body_line, places=places)
-    return Reading(manifest, tuple(findings), text.text)
+    return Reading(manifest, tuple(_inside(finding, text.text) for finding in findings), text.text)
+
+
+def _inside(finding: Finding, text: str) -> Finding:
+    """What is missing behind the last line is missing at its end."""
+    last = text.count("\n") + 1
+    if finding.place.line is None or finding.place.line <= last:
+        return finding
+    return replace(finding, place=Place(finding.place.file, last, len(text) - text.rfind("\n")))
 
 
 def _front(text: str, file: str) -> _Front | None:
@@ -151,9 +160,11 @@ def _suggestion(body: str) -> str:
 
 
 def _paragraph(body: str, limit: int) -> str:
-    """The first line that begins like a sentence."""
-    lines = (line.strip() for line in body.split("\n"))
-    return shorten(next((line for line in lines if line and line[0].isalnum()), ""), limit)
+    """The first line that begins like a sentence, else the first heading."""
+    lines = [line.strip().lstrip("*_>").strip() for line in CODE.sub("", body).split("\n")]
+    sentences = [line for line in lines if line and line[0].isalnum()]
+    headings = [line.strip("# ") for line in lines if line.startswith("#")]
+    return shorten(next((line for line in (*sentences, *headings) if line), ""), limit)
 
 
 def _body(body: str, line: int, file: str) -> list[Finding]:

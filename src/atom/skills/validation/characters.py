@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 
 from atom.skills.bundle.models import Bundle
 from atom.skills.findings import Finding, Place, Rule, Severity
@@ -9,6 +10,7 @@ from atom.skills.hidden import Hidden, find
 from atom.skills.lines import Lines
 from atom.skills.validation.texts import text_of
 
+MOST_COUNTED = 10_000  # in one file
 MOST = 20  # findings of a sort for one file; a count stands for the rest
 RULES = {
     Hidden.CONTROL: (Rule.HIDDEN_CONTROL, "a control character"),
@@ -27,7 +29,7 @@ def check(bundle: Bundle) -> Iterator[Finding]:
 def _check_text(path: str, text: str) -> Iterator[Finding]:
     counts = Counter[Hidden]()
     lines: Lines | None = None
-    for found in find(text):
+    for found in islice(find(text), MOST_COUNTED):
         counts[found.kind] += 1
         if counts[found.kind] > MOST:
             continue
@@ -37,5 +39,5 @@ def _check_text(path: str, text: str) -> Iterator[Finding]:
         yield Finding(rule, Severity.ERROR, place, f"{found.name}: {why}.", "Remove it, or write it as an escape.")
     for kind, count in counts.items():
         if count > MOST:
-            message = f"{count - MOST} more of this sort."
+            message = f"{count - MOST} more of this sort{', at least' if counts.total() == MOST_COUNTED else ''}."
             yield Finding(RULES[kind][0], Severity.ERROR, Place(path), message, "Remove them.")

@@ -9,10 +9,11 @@ from pathlib import PurePosixPath
 from atom.skills.bundle.models import Bundle, Member
 from atom.skills.findings import Finding, Place, Rule, Severity
 from atom.skills.lines import Lines
-from atom.skills.ports import Grammars, Language, SyntaxProblem
+from atom.skills.ports import Grammars, Language, SyntaxProblem, TooComplexError
 from atom.skills.validation.texts import text_of
 
 MOST_BYTES = 512 * 1024
+MOST_BYTES_IN_ALL = 8 * MOST_BYTES
 SUFFIXES = {
     ".py": Language.PYTHON, ".sh": Language.SHELL, ".bash": Language.SHELL, ".js": Language.JAVASCRIPT,
     ".mjs": Language.JAVASCRIPT, ".cjs": Language.JAVASCRIPT,
@@ -29,19 +30,18 @@ RULES = {
 }
 
 
-class TooComplex(Exception):
-    """The parser's own bounds were reached."""
-
-
 def check(bundle: Bundle, grammars: Grammars) -> Iterator[Finding]:
+    left = MOST_BYTES_IN_ALL
     for path, member in bundle.files.items():
         language = language_of(path, member)
         if language is None:
             continue
-        if len(member.data) > MOST_BYTES:
+        if len(member.data) > min(MOST_BYTES, left):
             yield Finding(Rule.SCRIPT_LARGE, Severity.WARNING, Place(path),
-                          f"Its syntax was not checked: it has more than {MOST_BYTES} bytes.", "Split it.")  # fmt: skip
+                          f"Its syntax was not checked: more than {MOST_BYTES} bytes, or {MOST_BYTES_IN_ALL} in all.",
+                          "Split it.")  # fmt: skip
             continue
+        left -= len(member.data)
         yield from _check_script(path, member.data, language, grammars)
 
 
@@ -63,8 +63,9 @@ def _check_script(path: str, data: bytes, language: Language, grammars: Grammars
     rule, severity = RULES[language]
     try:
         problems = python_problems(text) if language is Language.PYTHON else grammars.problems(language, text)
-    except TooComplex:
-        yield Finding(Rule.SCRIPT_COMPLEX, Severity.ERROR, Place(path), "It is nested too deeply to be read.",
+    except TooComplexError:
+        yield Finding(Rule.SCRIPT_COMPLEX, Severity.ERROR, Place(path),
+                      "It is nested too deeply, or too costly to be read.",
                       "Split it.")  # fmt: skip
         return
     for problem in problems:
@@ -88,7 +89,7 @@ def _encoding(path: str, data: bytes, text: str, language: Language) -> Finding 
 
 
 def python_problems(text: str) -> Sequence[SyntaxProblem]:
-    """Syntax and indentation errors; Python reports the first only. Raises TooComplex."""
+    """Syntax and indentation errors; Python reports the first only. Raises TooComplexError."""
     if "\0" in text:
         return [SyntaxProblem(*Lines.of(text).place(text.index("\0")), "a script with NUL is not read")]
     try:
@@ -98,7 +99,7 @@ def python_problems(text: str) -> Sequence[SyntaxProblem]:
     except SyntaxError as error:
         return [SyntaxProblem(max(error.lineno or 1, 1), _column(error, text), f"{error.msg}".rstrip("."))]
     except (RecursionError, MemoryError) as error:
-        raise TooComplex from error
+        raise TooComplexError from error
     return []
 
 
