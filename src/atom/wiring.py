@@ -73,6 +73,7 @@ from atom.runs.waking import RunWaking
 from atom.runs.worker import RunWorker, run_metrics
 from atom.runs.workspaces import LocalWorkspaces
 from atom.settings import Provider, Settings
+from atom.skills.layer import SkillLayer, build_skills
 from atom.tools.builtin import builtin_tools
 from atom.tools.edits import EditedArguments
 from atom.tools.http import tool_egress
@@ -114,6 +115,7 @@ class Parts:
     approvals: ApprovalService
     training: TrainingService
     memory: MemoryLayer
+    skills: SkillLayer
     halt: HaltService
     governance: GovernanceLayer
     audit: AuditLayer
@@ -194,8 +196,8 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     }
     parts = Parts(
         base, guard, identity, agents, work.runs, triggers, work.control, approvals, training, memory,
-        HaltService(base.outbox), governance, audit, jobs, workspaces, layer, work.patience, tools, search, hub,
-        _health(settings, base, layer),
+        build_skills(agents, base.outbox), HaltService(base.outbox), governance, audit, jobs, workspaces, layer,
+        work.patience, tools, search, hub, _health(settings, base, layer),
     )  # fmt: skip
     return Atom(
         settings=settings,

@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = [
-    "cli", "web", "ops", "feed", "runs", "tools", "memory", "retrieval", "governance", "agents", "llm", "identity",
-    "durable", "events", "infra", "kit", "client", "training", "triggers",
+    "cli", "web", "ops", "feed", "runs", "tools", "skills", "memory", "retrieval", "governance", "agents", "llm",
+    "identity", "durable", "events", "infra", "kit", "client", "training", "triggers",
 ]  # fmt: skip
 
 FORBIDDEN = {
@@ -27,6 +27,8 @@ FORBIDDEN = {
     "orm in the client": ("client/api.py", "import sqlalchemy", "Commands and the client"),
     "SDK in the loop": ("runs/service.py", "import openai", "Vendors"),
     "SDK beside the adapters": ("llm/service.py", "from anthropic import AsyncAnthropic", "Vendors"),
+    "grammar in validation": ("skills/service.py", "import tree_sitter", "Vendors"),
+    "skills that know tools": ("skills/service.py", "import atom.tools", "The tree"),
     "embedder in memory": ("retrieval/service.py", "import onnxruntime", "Vendors"),
 }
 
@@ -37,6 +39,7 @@ ALLOWED = {
     "agents/api.py": "import fastapi",
     "llm/adapters/openai.py": "import openai",
     "retrieval/adapters/minilm.py": "import onnxruntime, tokenizers",
+    "skills/adapters/grammars.py": "import tree_sitter, tree_sitter_bash, tree_sitter_javascript",
     "client/api.py": "import atom.errors, atom.kit.text",
     "infra/db.py": "import sqlalchemy",
 }
@@ -46,7 +49,7 @@ ALLOWED = {
 def tree(tmp_path: Path) -> Path:
     """The smallest package with every layer, the project's own contracts beside it."""
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text("utf-8"), "utf-8")
-    for name in (*LAYERS, "llm/adapters", "retrieval/adapters"):
+    for name in (*LAYERS, "llm/adapters", "retrieval/adapters", "skills/adapters"):
         put(tmp_path, f"{name}/__init__.py", "")
     for name in ("__init__.py", "wiring.py", "settings.py", "errors.py", "agents/api.py", "agents/store.py"):
         put(tmp_path, name, "")

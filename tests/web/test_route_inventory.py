@@ -97,12 +97,13 @@ def test_the_permissions_are_these() -> None:
     assert {role.value: sorted(p.value for p in GRANTS[role]) for role in Role if role is not Role.ADMIN} == {
         "viewer": [
             "agents:read", "approvals:read", "audit:read", "feed:read", "governance:read", "jobs:read",
-            "memory:read", "models:read", "ops:read", "runs:read", "triggers:read",
+            "memory:read", "models:read", "ops:read", "runs:read", "skills:read",
+            "triggers:read",
         ],
         "operator": [
             "agents:read", "agents:write", "approvals:read", "approvals:write", "audit:read", "feed:read",
             "governance:read", "jobs:read", "jobs:write", "memory:read", "memory:write", "models:read", "ops:read",
-            "runs:read", "runs:write", "triggers:read", "triggers:write",
+            "runs:read", "runs:write", "skills:read", "skills:write", "triggers:read", "triggers:write",
         ],
         "agent": ["agents:read", "runs:read", "runs:write"],
     }  # fmt: skip

@@ -52,6 +52,8 @@ class EventType(StrEnum):
     POLICY_REMOVED = "policy.removed"
     GRANT_ADDED = "grant.added"
     GRANT_REMOVED = "grant.removed"
+    SKILL_IMPORTED = "skill.imported"
+    SKILL_CHANGED = "skill.changed"
     TRIGGER_CHANGED = "trigger.changed"
     TRIGGER_FIRED = "trigger.fired"
     PROPOSAL_OPENED = "proposal.opened"

@@ -35,6 +35,7 @@ from atom.runs.artefacts import ArtefactService
 from atom.runs.artefacts_api import artefact_routes
 from atom.runs.rating_api import rating_routes
 from atom.settings import Settings
+from atom.skills.registry import api as skills_api
 from atom.tools import api as tools_api
 from atom.training.api import session_routes, training_routes
 from atom.triggers import api as triggers_api
@@ -75,6 +76,7 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         keeping_routes(parts.memory, base.sessions, guard),
         memory_api.recall_routes(parts.memory, base.sessions, guard),
         memory_api.routes(parts.memory, base.sessions, guard),
+        skills_api.routes(parts.skills, base.sessions, guard),
         *model_routers(parts),
         ops_api.job_routes(parts.jobs, base.sessions, guard),
         ops_api.schema_routes(guard),

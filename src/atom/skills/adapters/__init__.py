@@ -1,0 +1,1 @@
+"""Libraries that skills are looked at with."""

@@ -1,0 +1,1 @@
+"""Reading a bundle from a file, a folder, an archive or uploaded bytes into memory."""

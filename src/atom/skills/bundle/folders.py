@@ -1,0 +1,95 @@
+"""Members of a folder, read so that no link, also one made meanwhile, leads out of it."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from atom.skills.bundle.collecting import Collector
+from atom.skills.bundle.names import is_left_out
+from atom.skills.errors import ArchiveRefusedError, BundleError
+
+CHUNK = 64 * 1024
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def collect(folder: Path, into: Collector) -> None:
+    """Every file under `folder`, in the order of names. Raises BundleError."""
+    try:
+        root = os.open(folder, FOLDER & ~os.O_NOFOLLOW)  # the folder itself may be named through a link
+    except OSError as error:
+        raise _unreadable("", error) from error
+    try:
+        _walk(root, "", into)
+    finally:
+        os.close(root)
+
+
+def _walk(handle: int, prefix: str, into: Collector) -> None:
+    with os.scandir(handle) as entries:
+        found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    for name, is_folder in found:
+        path = f"{prefix}{name}"
+        if is_left_out(f"{path}/-" if is_folder else path):
+            into.left_out.append(path)
+        elif is_folder:
+            into.folder(f"{path}/")  # its depth is checked here, before it is entered
+            with _opened(name, FOLDER, handle, path) as inner:
+                _walk(inner.number, f"{path}/", into)
+        else:
+            _file(name, handle, path, into)
+
+
+def _file(name: str, handle: int, path: str, into: Collector) -> None:
+    kind = stat.S_IFMT(_stat(name, handle, path))
+    if kind == stat.S_IFLNK:
+        raise ArchiveRefusedError(
+            "A symbolic link.", problem="symlink", fix="Put the file itself into the folder.", member=path
+        )
+    if kind != stat.S_IFREG:
+        raise ArchiveRefusedError("A device, pipe or socket.", problem="special_file", fix="Leave it out.", member=path)
+    with _opened(name, FILE, handle, path) as opened:
+        mode = os.fstat(opened.number).st_mode
+        if not stat.S_ISREG(mode):
+            raise ArchiveRefusedError(
+                "It changed while it was read.", problem="special_file", fix="Try again.", member=path
+            )
+        into.file(path, _chunks(opened.number, path), executable=bool(mode & stat.S_IXUSR))
+
+
+def _chunks(number: int, path: str) -> Iterator[bytes]:
+    try:
+        while chunk := os.read(number, CHUNK):
+            yield chunk
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _stat(name: str, handle: int, path: str) -> int:
+    try:
+        return os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+class _opened:  # noqa: N801 - reads as the verb it is
+    """A file descriptor for the length of a `with`."""
+
+    def __init__(self, name: str, flags: int, handle: int, path: str) -> None:
+        try:
+            self.number = os.open(name, flags, dir_fd=handle)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    def __enter__(self) -> "_opened":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.number)
+
+
+def _unreadable(path: str, error: OSError) -> BundleError:
+    return BundleError(
+        f"It cannot be read ({error.strerror}).", problem="unreadable", fix="Check its permissions.", member=path
+    )

@@ -1,0 +1,44 @@
+"""Skills put together: everything that other layers use of them, made once per process."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from atom.agents.service import AgentService
+from atom.events.service import Outbox
+from atom.skills.adapters.grammars import TreeSitter
+from atom.skills.bundle.reading import read_bytes
+from atom.skills.registry.records import checked_name, row_of
+from atom.skills.registry.service import Registry
+from atom.skills.registry.using import Use
+from atom.skills.validation.service import Validator
+
+READERS = 2  # a bundle of 20 MB costs seconds of a processor
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Uploaded bytes become a row, a few at a time; nothing of them is written or executed."""
+
+    validator: Validator
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READERS))
+
+    async def read(self, data: bytes, name: str) -> tuple[str, dict[str, Any]]:
+        """The skill's name, and its row. Raises BundleError, SkillNameInvalidError."""
+        async with self.turns:
+            return await asyncio.to_thread(self._read, data, name)
+
+    def _read(self, data: bytes, name: str) -> tuple[str, dict[str, Any]]:
+        report = self.validator.validate(read_bytes(data, name))
+        return checked_name(report), row_of(report)
+
+
+@dataclass(frozen=True, slots=True)
+class SkillLayer:
+    registry: Registry
+    reader: Reader
+    use: Use
+
+
+def build_skills(agents: AgentService, outbox: Outbox) -> SkillLayer:
+    return SkillLayer(Registry(agents, outbox), Reader(Validator(TreeSitter())), Use(agents))

@@ -1,0 +1,1 @@
+"""SKILL.md: strict in what it reports, lenient in what it reads."""

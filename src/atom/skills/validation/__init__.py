@@ -1,0 +1,1 @@
+"""Everything that is to be said of a bundle, without executing any of it."""
