@@ -113,15 +113,15 @@ DIFFERENT = {
 
 
 KEYS = [
-    "name", "description", "license", "compatibility", "metadata", "allowed-tools", "version", '"name"', "name ", "Name",
-    "1", "a b", "- x", "<<", "?", "true", "",
+    "name", "description", "license", "compatibility", "metadata", "allowed-tools", "version", '"name"', "name ",
+    "Name", "1", "a b", "- x", "<<", "?", "true", "",
 ]  # fmt: skip
 COLONS = [": ", ": ", ": ", ":", " : ", ":\t", ":  "]
 VALUES = [
-    "good", "Good", "x y", '"q"', "'s'", '"a" b', "a: b", "a # b", "[a, b]", "[]", "{a: b}", "| ", ">-", "|", "123", "1.0",
-    "true", "null", "~", "", '""', "2020-01-01", "*x", "&x y", "!t z", "@a", "%a", "`a`", "- a", "? a", "a:", "a, b", "-",
-    "\u00e9", "a" * 70, "it's", '"a\\nb"', "a\\b", "\t", "a\tb", "...", "0x1F", ".", "-a", "!!str a", "{{x}}", "${x}",
-    '"unclosed', "'unclosed", "[unclosed",
+    "good", "Good", "x y", '"q"', "'s'", '"a" b', "a: b", "a # b", "[a, b]", "[]", "{a: b}", "| ", ">-", "|", "123",
+    "1.0", "true", "null", "~", "", '""', "2020-01-01", "*x", "&x y", "!t z", "@a", "%a", "`a`", "- a", "? a", "a:",
+    "a, b", "-", "\u00e9", "a" * 70, "it's", '"a\\nb"', "a\\b", "\t", "a\tb", "...", "0x1F", ".", "-a", "!!str a",
+    "{{x}}", "${x}", '"unclosed', "'unclosed", "[unclosed",
 ]  # fmt: skip
 
 
