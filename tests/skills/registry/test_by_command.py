@@ -73,6 +73,10 @@ async def test_a_person_sees_what_changed_before_they_consent(database: URL, hom
         assert await current(atom) is None
         await shell("skills", "disable", "report", code=1)
         assert "disabled" in (await shell("skills", "show", "report")).out
+        whole = (await shell("skills", "show", "report", "--version", "2")).out
+        assert "report version 2 (disabled)" in whole
+        assert "scripts/run.py  12     x" in whole
+        assert (await shell("skills", "show", "report", "--version", "7", code=1)).out == ""
         assert (await shell("skills", "show", "report", "--file", "scripts/run.py")).out == "print('ok')\n"
         await shell("skills", "activate", "report", "--version", "1")
         assert (await shell("skills", "list")).out.splitlines()[1].split()[:3] == ["report", "1", "2"]
