@@ -134,6 +134,11 @@ def _many(folder: Path) -> None:
         (folder / str(number)).write_bytes(b"")
 
 
+def _crowded(folder: Path) -> None:
+    for number in range(2001):
+        (folder / f"._{number}").write_bytes(b"")  # none of them is a member, and they are many all the same
+
+
 def _endless(folder: Path) -> None:
     with (folder / "holes").open("wb") as file:
         file.truncate(1 << 40)
@@ -149,6 +154,7 @@ FOLDERS = {
     _case: "case_collision",
     _not_utf8: "hidden_characters_name",
     _many: "too_many_files",
+    _crowded: "too_many_files",
     _endless: "too_many_bytes",
 }
 

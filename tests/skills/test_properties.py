@@ -76,6 +76,8 @@ def test_an_archive_with_wrong_bytes_is_read_or_refused(data: bytes, changes: li
 @example("name: a\n? [a]\n: b", True)
 @example("name: &a [*a]", True)
 @example("name: ", False)
+@example("name: !%1b[2J x", True)
+@example("a\u202eb", False)
 def test_any_text_is_read_and_every_place_is_in_it(text: str, fenced: bool) -> None:
     text = f"---\n{text}\n---\nDo good.\n" if fenced else text
     found = outcome(text.encode())
@@ -83,6 +85,7 @@ def test_any_text_is_read_and_every_place_is_in_it(text: str, fenced: bool) -> N
         return
     lines = text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff").split("\n")
     for finding in found.findings:
+        assert (finding.message + finding.fix).isprintable(), finding
         place = finding.place
         if place.line is not None:
             assert place.column is not None

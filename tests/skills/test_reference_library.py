@@ -1,9 +1,14 @@
 """What is valid is what the reference library of the specification takes for valid, but for known differences."""
 
+import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from skills_ref import validate
+from skills_ref.errors import ParseError
+from skills_ref.parser import parse_frontmatter
+from skills_ref.validator import validate_metadata
 
 from atom.skills.bundle.reading import read_bytes
 from atom.skills.findings import Severity
@@ -94,6 +99,7 @@ AGREED = {
 
 # Each is explained in docs/operate/skills.md: (text, valid for us, valid for them).
 DIFFERENT = {
+    "the value = is a text": (fenced("name: good\ndescription: ="), True, False),
     "--- within a line ends the frontmatter": ("---\nname: good\ndescription: x ---\nDo.", False, True),
     "--- in a value ends the frontmatter": (
         fenced("name: good\ndescription: |\n  a\n  ---\n  b\nlicense: MIT"),
@@ -104,6 +110,47 @@ DIFFERENT = {
     "a name behind --- in a value is not seen": (fenced("description: a --- b\nname: good"), True, False),
     "what is wrong behind --- in a value is not seen": (fenced("name: good\ndescription: a---b: c"), False, True),
 }
+
+
+KEYS = [
+    "name", "description", "license", "compatibility", "metadata", "allowed-tools", "version", '"name"', "name ",
+    "Name", "1", "a b", "- x", "<<", "?", "true", "",
+]  # fmt: skip
+COLONS = [": ", ": ", ": ", ":", " : ", ":\t", ":  "]
+VALUES = [
+    "good", "Good", "x y", '"q"', "'s'", '"a" b', "a: b", "a # b", "[a, b]", "[]", "{a: b}", "| ", ">-", "|", "123",
+    "1.0", "true", "null", "~", "", '""', "2020-01-01", "*x", "&x y", "!t z", "@a", "%a", "`a`", "- a", "? a", "a:",
+    "a, b", "-", "\u00e9", "a" * 70, "it's", '"a\\nb"', "a\\b", "\t", "a\tb", "...", "0x1F", ".", "-a", "!!str a",
+    "{{x}}", "${x}", '"unclosed', "'unclosed", "[unclosed",
+]  # fmt: skip
+
+
+def _made_up(rng: random.Random) -> str:
+    """Fields that are partly good, partly what people write by mistake."""
+    lines = ["name: good"] * (rng.random() < 0.8)
+    if rng.random() < 0.8:
+        lines.append(f"description: {rng.choice(VALUES)}")
+    for _ in range(rng.randint(0, 4)):
+        indent = " " * rng.choice([0, 0, 0, 2, 2, 4, 1])
+        field = f"{rng.choice(KEYS)}{rng.choice(COLONS)}{rng.choice(VALUES)}"
+        lines.append(rng.choice([indent + field] * 8 + [f"{indent}- {rng.choice(VALUES)}", "\t" + field, "", "# c"]))
+    if rng.random() < 0.2:
+        rng.shuffle(lines)
+    return "\n".join(lines)
+
+
+def test_verdicts_agree_on_what_is_made_up() -> None:
+    rng, verdicts = random.Random(1), Counter[bool]()
+    for _ in range(2000):
+        text = fenced(_made_up(rng))
+        try:
+            metadata, _ = parse_frontmatter(text)
+            valid = not validate_metadata(metadata, Path("good"))
+        except ParseError:
+            valid = False
+        verdicts[valid] += 1
+        assert ours(text, "good") == valid, text
+    assert min(verdicts.values()) > 50
 
 
 @pytest.mark.parametrize("name", AGREED)

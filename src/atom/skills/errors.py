@@ -6,10 +6,10 @@ from atom.kit.text import clean, shorten
 SHOWN = 200
 
 
-def shown(name: str) -> str:
-    """A name as a message may carry it: control and format characters escaped, and no longer than a line."""
+def shown(name: str, limit: int = SHOWN) -> str:
+    """A stranger's text as a message may carry it: control and format characters escaped, and cut at `limit`."""
     escaped = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
-    return shorten(clean(escaped), SHOWN)
+    return shorten(clean(escaped), limit)
 
 
 class BundleError(InvalidError):

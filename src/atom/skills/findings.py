@@ -6,7 +6,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-MOST = 50
+from atom.skills.errors import shown
+
+MOST = 50  # of one rule in one file
+LONGEST = 500
 
 
 class Severity(StrEnum):
@@ -88,7 +91,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`mended`: the importer reads it without doubt as it was meant, so that it need not stand in the way."""
+    """`mended`: the importer reads it without doubt as it was meant, so that it need not stand in the way.
+
+    What `message` and `fix` quote of a bundle is made visible, whoever puts them together.
+    """
 
     rule: Rule
     severity: Severity
@@ -96,6 +102,10 @@ class Finding:
     message: str
     fix: str
     mended: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", shown(self.message, LONGEST))
+        object.__setattr__(self, "fix", shown(self.fix, LONGEST))
 
     def plain(self) -> dict[str, Any]:
         return {

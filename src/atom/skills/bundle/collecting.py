@@ -50,13 +50,13 @@ class Collector:
             self.left_out += [path] if len(self.left_out) < FEW else []
             return
         if len(self.files) >= self.limits.files:
-            raise _too_many(f"more than {self.limits.files} files", name)
+            raise too_many(f"more than {self.limits.files} files", name)
         self.files[path] = Member(data, executable)
 
     def _count(self, name: str) -> None:
         self._members += 1
         if self._members > self.limits.members:
-            raise _too_many(f"more than {self.limits.members} members", name)
+            raise too_many(f"more than {self.limits.members} members", name)
 
     def _read(self, name: str, chunks: Iterable[bytes]) -> bytes:
         data = bytearray()
@@ -95,7 +95,8 @@ def _twice(name: str) -> ArchiveRefusedError:
     )
 
 
-def _too_many(what: str, name: str) -> BundleTooLargeError:
+def too_many(what: str, name: str) -> BundleTooLargeError:
+    """`what` is as `more than 500 files`."""
     return BundleTooLargeError(
         f"The bundle has {what}.",
         problem="too_many_files",

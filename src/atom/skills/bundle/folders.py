@@ -3,9 +3,11 @@
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
-from atom.skills.bundle.collecting import Collector
+from atom.skills.bundle.collecting import Collector, too_many
 from atom.skills.bundle.names import is_left_out
 from atom.skills.errors import ArchiveRefusedError, BundleError
 
@@ -27,8 +29,14 @@ def collect(folder: Path, into: Collector) -> None:
 
 
 def _walk(handle: int, prefix: str, into: Collector) -> None:
-    with os.scandir(handle) as entries:
-        found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+    most = into.limits.members
+    try:
+        with os.scandir(handle) as entries:
+            found = sorted((one.name, one.is_dir(follow_symlinks=False)) for one in islice(entries, most + 1))
+    except OSError as error:
+        raise _unreadable(prefix, error) from error
+    if len(found) > most:
+        raise too_many(f"more than {most} members", prefix or ".")
     for name, is_folder in found:
         path = f"{prefix}{name}"
         if is_left_out(f"{path}/-" if is_folder else path):
@@ -36,7 +44,7 @@ def _walk(handle: int, prefix: str, into: Collector) -> None:
         elif is_folder:
             into.folder(f"{path}/")  # its depth is checked here, before it is entered
             with _opened(name, FOLDER, handle, path) as inner:
-                _walk(inner.number, f"{path}/", into)
+                _walk(inner, f"{path}/", into)
         else:
             _file(name, handle, path, into)
 
@@ -50,12 +58,12 @@ def _file(name: str, handle: int, path: str, into: Collector) -> None:
     if kind != stat.S_IFREG:
         raise ArchiveRefusedError("A device, pipe or socket.", problem="special_file", fix="Leave it out.", member=path)
     with _opened(name, FILE, handle, path) as opened:
-        mode = os.fstat(opened.number).st_mode
+        mode = os.fstat(opened).st_mode
         if not stat.S_ISREG(mode):
             raise ArchiveRefusedError(
                 "It changed while it was read.", problem="special_file", fix="Try again.", member=path
             )
-        into.file(path, _chunks(opened.number, path), executable=bool(mode & stat.S_IXUSR))
+        into.file(path, _chunks(opened, path), executable=bool(mode & stat.S_IXUSR))
 
 
 def _chunks(number: int, path: str) -> Iterator[bytes]:
@@ -73,20 +81,16 @@ def _stat(name: str, handle: int, path: str) -> int:
         raise _unreadable(path, error) from error
 
 
-class _opened:  # noqa: N801 - reads as the verb it is
-    """A file descriptor for the length of a `with`."""
-
-    def __init__(self, name: str, flags: int, handle: int, path: str) -> None:
-        try:
-            self.number = os.open(name, flags, dir_fd=handle)
-        except OSError as error:
-            raise _unreadable(path, error) from error
-
-    def __enter__(self) -> "_opened":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.number)
+@contextmanager
+def _opened(name: str, flags: int, handle: int, path: str) -> Iterator[int]:
+    try:
+        number = os.open(name, flags, dir_fd=handle)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        yield number
+    finally:
+        os.close(number)
 
 
 def _unreadable(path: str, error: OSError) -> BundleError:
