@@ -18,7 +18,10 @@ READERS = 2  # a bundle of 20 MB costs seconds of a processor
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Uploaded bytes become a row, a few at a time; nothing of them is written or executed."""
+    """Uploaded bytes become a row; nothing of them is written or executed.
+
+    `turns`: whoever has whole bundles in hand takes one, so that a few are unpacked at one time.
+    """
 
     validator: Validator
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READERS))

@@ -62,6 +62,11 @@ class Desk:
         async with unit_of_work(self.sessions) as session:
             return await act(session, BY, *arguments, **words)
 
+    async def version(self, found: Imported) -> SkillVersion:
+        """As it stands now."""
+        async with unit_of_work(self.sessions) as session:
+            return await self.layer.registry.version(session, *place(found))
+
     async def usable(self, name: str = "report", agent: str = "worker") -> Any:
         async with unit_of_work(self.sessions) as session:
             return await self.layer.use.usable(session, name, agent)

@@ -17,6 +17,7 @@ from atom.skills.registry.errors import (
     SkillNameInvalidError,
     SkillNotUsableError,
     SkillStatusError,
+    TooManySkillsError,
 )
 from atom.skills.registry.lock_file import lock_file
 from atom.skills.registry.models import Status
@@ -145,6 +146,13 @@ async def test_who_is_using_it_is_waited_for_and_nobody_uses_it_after_that(desk:
     assert await refused(desk) == "not_active"
 
 
+@pytest.mark.parametrize("status", ["approved", "disabled", "retired"])
+async def test_what_somebody_took_out_of_use_by_hand_in_the_database_is_not_used(desk: Desk, status: str) -> None:
+    await desk.used(skill())
+    await desk.rows(f"UPDATE skill_version SET status = '{status}' RETURNING 1")
+    assert await refused(desk) == "not_active"
+
+
 async def test_retired_is_for_good_also_for_the_same_content_imported_again(desk: Desk) -> None:
     found = await desk.used(skill())
     await desk.do(desk.layer.registry.retire, place(found), reason="malicious")
@@ -213,16 +221,22 @@ async def test_an_agent_that_does_not_exist_is_given_nothing(desk: Desk) -> None
     assert (await desk.usable()).name == "report"
 
 
-async def test_imports_of_the_same_at_once_make_one_version(desk: Desk) -> None:
-    found = await asyncio.gather(*(desk.take(skill()) for _ in range(4)))
+@pytest.mark.parametrize("known", [False, True], ids=["a new skill", "a skill that is there"])
+async def test_imports_of_the_same_at_once_make_one_version(desk: Desk, known: bool) -> None:
+    if known:
+        await desk.take(skill(text="Do it otherwise."))
+    name, row = await desk.layer.reader.read(skill(), "skill.zip")
+    found = await asyncio.gather(*(desk.do(desk.layer.registry.add, name, row) for _ in range(4)))
     assert sorted(one.fresh for one in found) == [False, False, False, True]
     assert len({one.version.id for one in found}) == 1
-    assert await desk.decisions() == ["imported"]
+    assert await desk.decisions() == ["imported"] * (1 + known)
 
 
 async def test_different_versions_imported_at_once_each_have_a_number(desk: Desk) -> None:
-    found = await asyncio.gather(*(desk.take(skill(text=f"Do {n}.")) for n in range(4)))
-    assert sorted(one.version.number for one in found) == [1, 2, 3, 4]
+    await desk.take(skill())
+    read = [await desk.layer.reader.read(skill(text=f"Do {n}."), "skill.zip") for n in range(4)]
+    found = await asyncio.gather(*(desk.do(desk.layer.registry.add, name, row) for name, row in read))
+    assert sorted(one.version.number for one in found) == [2, 3, 4, 5]
 
 
 async def test_of_two_people_who_approve_at_once_one_does(desk: Desk) -> None:
@@ -281,6 +295,26 @@ async def test_the_lock_file_names_what_is_in_use_and_is_the_same_for_the_same_s
         "capabilities_digest": report.version.capabilities_digest,
         "capabilities": {"network": "api.example.com", "risk": "moderate"},
     }  # fmt: skip
+
+
+async def test_it_is_compared_with_what_was_approved_last_before_it(desk: Desk) -> None:
+    found = [await desk.take(skill(text=f"Do {n}.")) for n in range(4)]
+    for one in (found[1], found[0], found[2]):
+        await desk.approve(one)
+    async with unit_of_work(desk.sessions) as session:
+        before = [await desk.layer.registry.approved_before(session, await desk.version(one)) for one in found]
+    assert [one and one.number for one in before] == [2, None, 1, 3]
+
+
+async def test_there_are_not_more_skills_than_a_thousand(desk: Desk) -> None:
+    await desk.take(skill())
+    await desk.rows(
+        "INSERT INTO skill (id, name, lowest_maturity, highest_risk)"
+        " SELECT gen_random_uuid(), 's' || n, 'intern', 4 FROM generate_series(1, 999) AS n RETURNING 1"
+    )
+    with pytest.raises(TooManySkillsError):
+        await desk.take(skill("another"))
+    assert (await desk.take(skill(text="Do it otherwise."))).version.number == 2
 
 
 @pytest.mark.parametrize("name", ["lock", "x" * 65, '"..."'])

@@ -66,12 +66,13 @@ def routes(layer: SkillLayer, sessions: Sessions, guard: Guard) -> APIRouter:
             changed = await registry.set_access(session, by.actor, skill, body.access())
             return skill_out(await registry.get(session, changed.name))
 
-    _reading(router, registry, sessions, guard)
+    _reading(router, layer, sessions, guard)
     _moving(router, registry, sessions, guard)
     return router
 
 
-def _reading(router: APIRouter, registry: Registry, sessions: Sessions, guard: Guard) -> None:
+def _reading(router: APIRouter, layer: SkillLayer, sessions: Sessions, guard: Guard) -> None:
+    registry = layer.registry
     reader = [Depends(guard.requires(Permission.SKILLS_READ))]
 
     @router.get("", dependencies=reader)
@@ -107,9 +108,10 @@ def _reading(router: APIRouter, registry: Registry, sessions: Sessions, guard: G
         skill: Name, version: Version, path: Annotated[str, Path(max_length=MAX_PATH)]
     ) -> TextOut:
         """A text of it, at most 262,144 characters. Nothing of a skill is served as anything else."""
-        async with unit_of_work(sessions) as session:
-            kept = await stored(session, await registry.version(session, skill, _digest(version)))
-        shown = text_file(await kept.bundle(), path)
+        async with layer.reader.turns:
+            async with unit_of_work(sessions) as session:
+                kept = await stored(session, await registry.version(session, skill, _digest(version)))
+            shown = text_file(await kept.bundle(), path)
         return TextOut(path=shown.path, bytes=shown.size, text=shown.text, cut=shown.cut)
 
 

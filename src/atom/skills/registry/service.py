@@ -197,8 +197,7 @@ class Registry:
     async def _named(self, session: AsyncSession, name: str) -> Skill:
         """The skill, made when it is not there; locked."""
         if await store.by_name(session, name) is None:
-            await store.lock_names(session)
-            if await store.count(session) >= MAX_SKILLS and await store.by_name(session, name) is None:
+            if await store.count(session) >= MAX_SKILLS:
                 raise TooManySkillsError(f"There are {MAX_SKILLS} skills.", hint="Put skills together.")
             await store.add(
                 session, name, lowest_maturity=FIRST.lowest_maturity.value, highest_risk=FIRST.highest_risk.value

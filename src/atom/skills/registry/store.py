@@ -9,16 +9,9 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from atom.infra.db import take_turn
 from atom.kit.ids import new_id
 from atom.skills.registry.models import Skill, SkillVersion, Status
 from atom.skills.registry.packing import Packed
-
-NAMES_LOCK = 0x41544F4D_0016  # new names are added one after the other: their number has a bound
-
-
-async def lock_names(session: AsyncSession) -> None:
-    await take_turn(session, NAMES_LOCK)
 
 
 async def count(session: AsyncSession) -> int:
