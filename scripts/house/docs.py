@@ -16,7 +16,7 @@ METRIC = re.compile(
     r"\b(?:atom|governance)_[a-z_]+_(?:total|seconds|bytes|connections|rate|info)(?=_bucket|_count|_sum|\b)"
 )
 ELSEWHERE = re.compile(
-    r"\b(?:findings|reliability|contract|brief|architecture|style|sandbox)\.md\b|\bissue #?\d|"
+    r"\b(?:findings|reliability|contract|brief|architecture|style)\.md\b|\bissue #?\d|"
     r"(?-i:\b(?:DB|MEM|SLOW|WS|SKILL|LOG|PROF|K8S|OPS)-\d+\b)|"
     r"\b(?:AI|LLM)[- ](?:generated|written)\b|\bas an AI\b|\bvibe|\bCLAUDE\.md\b|\bcoding agent",
     re.IGNORECASE,

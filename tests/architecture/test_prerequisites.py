@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "test-prerequisites"
-PROGRAMS = ("psql", "pg_isready", "jq", "curl", "redis-server")
+PROGRAMS = ("psql", "pg_isready", "jq", "curl", "redis-server", "bwrap")
 APT = """#!/bin/sh
 echo "$*" >>{log}
 case "$*" in
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in ("bash", "env", "timeout", "touch"):
         (folder / name).symlink_to(shutil.which(name) or "")
-    for name in ("pg_isready", "curl", "redis-server"):
+    for name in ("pg_isready", "curl", "redis-server", "bwrap"):
         program(folder, name, "#!/bin/sh\n")
     return folder
 

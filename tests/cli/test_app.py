@@ -41,11 +41,16 @@ def walk() -> Iterator[tuple[str, Any]]:
     for name in present():
         context = typer.Context(root, info_name="atom")
         _, command, _ = root.resolve_command(context, [name])
-        children = getattr(command, "commands", None)
-        if children is None:
-            yield name, command
-        else:
-            yield from ((f"{name} {child}", made) for child, made in children.items())
+        yield from below(name, command)
+
+
+def below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield name, command
+        return
+    for child, made in children.items():
+        yield from below(f"{name} {child}", made)
 
 
 def test_help_is_quick(command: Command) -> None:

@@ -55,7 +55,9 @@ COMMANDS = {
     "triggers": Entry("atom.cli.triggers:app", "Start runs by time, webhook or event.", "atom triggers list"),
     "episodes": Entry("atom.cli.episodes:app", "What agents remember.", 'atom episodes search guide "backup key"'),
     "skills": Entry(
-        "atom.cli.skills:app", "Check, import, approve and disable skills.", "atom skills import ./my-skill"
+        "atom.cli.skills:app",
+        "Check, import, approve and disable skills; the sandbox.",
+        "atom skills import ./my-skill",
     ),
     "keys": Entry(
         "atom.cli.keys:app", "Provider keys, their order, budgets and usage.", "atom keys add openai team-a < key.txt"

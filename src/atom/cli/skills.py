@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from atom.cli import sandbox
 from atom.cli.failures import COULD_NOT, NO, failed
 from atom.cli.options import Json, example
 from atom.cli.output import Output
@@ -19,6 +20,7 @@ from atom.skills.validation.service import Report, Validator
 app = typer.Typer()
 STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "dim"}
 add_to_skills(app)
+app.add_typer(sandbox.app, name="sandbox")
 
 
 @app.callback()

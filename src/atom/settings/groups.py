@@ -435,6 +435,21 @@ class ToolSettings(Group):
     )
 
 
+class SandboxSettings(Group):
+    backend: Literal["auto", "bwrap", "landlock"] = Field(
+        default="auto",
+        description="What confines skills. auto: bubblewrap where it works, else Landlock. Never a plain process.",
+    )
+    memory_mb: int = Field(default=2048, ge=32, le=1_048_576, description="MiB of memory one execution may hold.")
+    cpus: float = Field(default=2.0, ge=0.1, le=1024, description="Processors one execution may keep busy.")
+    timeout: float = Field(default=300.0, gt=0, le=86_400, description="Seconds after which an execution is ended.")
+    pids: int = Field(default=128, ge=4, le=32_768, description="Processes and threads of one execution.")
+    output_bytes: int = Field(
+        default=1_000_000, ge=1_000, le=100_000_000, description="Bytes that one execution may print."
+    )
+    disk_mb: int = Field(default=256, ge=1, le=65_536, description="MiB of files one execution may write.")
+
+
 class Settings(Group):
     home: Path = Field(
         description="Folder of the embedded database, the token, logs and workspaces. "
@@ -455,3 +470,4 @@ class Settings(Group):
     workspaces: WorkspaceSettings = WorkspaceSettings()
     memory: MemorySettings = MemorySettings()
     tools: ToolSettings = ToolSettings()
+    sandbox: SandboxSettings = SandboxSettings()

@@ -1,1 +1,1 @@
-"""Skills: bundles of instructions and scripts that an agent may be given. Nothing in here executes them."""
+"""Skills: bundles of instructions and scripts that an agent may be given, and the sandbox they run in."""

@@ -1,0 +1,63 @@
+"""The interpreters of this machine that a program in the sandbox can reach."""
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from atom.skills.sandbox.models import Language
+
+PATH = "/usr/local/bin:/usr/bin:/bin"
+SYSTEM = Path("/usr")
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """`options` come before the program's file. `read` is what it needs besides the system's own folders."""
+
+    path: str
+    options: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
+
+    def command(self, entry: str) -> list[str]:
+        return [self.path, *self.options, f"./{entry}"]
+
+
+def find(*, as_other: bool) -> Mapping[Language, Interpreter]:
+    """By language. `as_other`: the program runs as a user without any right of its own on files."""
+    found = {Language.PYTHON: _python(as_other=as_other), Language.BASH: _bash(), Language.NODE: _node()}
+    return {language: interpreter for language, interpreter in found.items() if interpreter is not None}
+
+
+def _python(*, as_other: bool) -> Interpreter | None:
+    # Isolated, without site: nothing that lies beside the program or in a variable runs before it.
+    options = ("-I", "-S", "-B", "-X", "utf8")
+    own = Path(sys.executable).resolve()
+    for path in (own, *map(Path, (f"{folder}/python3" for folder in PATH.split(":")))):
+        if path.exists() and reachable(path.resolve(), as_other=as_other):
+            real = path.resolve()
+            read = () if real.is_relative_to(SYSTEM) else (str(real.parent.parent),)
+            return Interpreter(str(real), options, read)
+    return None
+
+
+def _bash() -> Interpreter | None:
+    path = shutil.which("bash", path=PATH)
+    return Interpreter(path, ("--noprofile", "--norc")) if path else None
+
+
+def _node() -> Interpreter | None:
+    path = shutil.which("node", path=PATH)
+    real = Path(path).resolve() if path else None
+    return Interpreter(str(real)) if real and real.is_relative_to(SYSTEM) else None
+
+
+def reachable(path: Path, *, as_other: bool) -> bool:
+    """Whether such a user can go there and execute it."""
+    if not as_other:
+        return os.access(path, os.R_OK | os.X_OK)
+    folders = all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)
+    return folders and path.stat().st_mode & 0o005 == 0o005
