@@ -113,6 +113,12 @@ def test_any_plan_keeps_the_rules(settings: LlmSettings, config: Config, wanted:
         assert {route.provider for route in routes} == {first.provider}
 
 
+def test_a_key_of_somebody_else_alone_chooses_nothing() -> None:
+    config = Config(1, (key(1, owner="alice"),))
+    assert first_choice(LlmSettings(), config, None, BOB).provider is Provider.LOCAL
+    assert plan(LlmSettings(), config, None, BOB)[0].provider is Provider.LOCAL
+
+
 @given(configs(), st.sampled_from([None, "gpt-y"]))
 def test_the_key_of_one_person_changes_nothing_for_another(config: Config, wanted: str | None) -> None:
     """Alice brings a key of her own: that must not decide which provider Bob's runs ask, let alone fail them."""

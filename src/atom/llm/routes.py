@@ -72,7 +72,7 @@ def plan(settings: LlmSettings, config: Config, wanted: str | None, requester: s
 
     Raises ModelNotConfiguredError when what is asked for first has no key that may be used.
     """
-    config = replace(config, keys=tuple(key for key in config.keys if owned(key, requester)))
+    config = _seen_by(config, requester)
     first = first_choice(settings, config, wanted, requester)
     listed = _listed(settings, config)
     asked = wanted is not None and bool(wanted.strip())
@@ -93,6 +93,7 @@ def first_choice(settings: LlmSettings, config: Config, wanted: str | None, requ
 
     Raises ModelNotConfiguredError.
     """
+    config = _seen_by(config, requester)
     lines, keys = config.lines, config.keys
     head, slash, _ = (wanted or "").strip().partition("/")
     if settings.provider is None and not slash and head not in list(Provider):
@@ -123,6 +124,11 @@ def owned(key: KeyInfo, requester: str | None) -> bool:
 
 def fits(key: KeyInfo, model: str) -> bool:
     return not key.models or any(fnmatchcase(model, pattern) for pattern in key.models)
+
+
+def _seen_by(config: Config, requester: str | None) -> Config:
+    """Without the keys of others."""
+    return replace(config, keys=tuple(key for key in config.keys if owned(key, requester)))
 
 
 def _listed(settings: LlmSettings, config: Config) -> list[RouteLine]:
