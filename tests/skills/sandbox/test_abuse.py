@@ -24,7 +24,7 @@ async def test_15_nor_in_pieces_by_several_processes(box: Box) -> None:
         "children = [pid for pid in (os.fork() for _ in range(3))]\n"
         "held = b'x' * (96 << 20)\ntime.sleep(6)\n"
         "print('all held', flush=True)\n",
-        limits=Limits(memory=128 * MIB, seconds=10, pids=16),
+        limits=Limits(memory=128 * MIB, seconds=60, pids=16),
     )
     assert done.reason is ExitReason.OOM, (done.detail, done.stderr)
     assert done.stdout.count(b"all held") < 8

@@ -1,5 +1,6 @@
 """The connection to one supervisor."""
 
+import asyncio
 import os
 import signal
 from asyncio import IncompleteReadError, StreamReader, StreamWriter
@@ -7,7 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from atom.skills.sandbox.adapters.keeper import Keeper
-from atom.skills.sandbox.supervisor import wire
+from atom.skills.sandbox.supervisor import tree, wire
+
+POLL_SECONDS = 0.005
 
 
 @dataclass(slots=True)
@@ -51,6 +54,13 @@ class Line:
         with suppress(ProcessLookupError):
             if self.pid:
                 os.kill(self.pid, signal.SIGKILL)
+
+    async def gone(self) -> None:
+        """Wait until the supervisor holds nothing: its end of the connection is closed before its lease is free."""
+        while self.pid:
+            if not tree.holds(self.pid):
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
     def close(self) -> None:
         self.writer.close()

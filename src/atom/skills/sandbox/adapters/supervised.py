@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -100,6 +101,9 @@ class SupervisedSandbox:
             line.kill()
         line.close()
         if not line.answered:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GRACE_SECONDS):
+                    await line.gone()
             await self.reap_orphans()
 
     def _request(self, spec: Spec, nonce: str) -> wire.Request:

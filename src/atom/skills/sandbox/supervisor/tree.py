@@ -71,6 +71,11 @@ def user_tasks(uid: int) -> int:
     return total
 
 
+def holds(pid: int) -> bool:
+    """Whether a process is there and may hold files and locks: one that only waits to be asked for holds none."""
+    return not _is_zombie(pid)
+
+
 def _kill(pid: int) -> None:
     for end in (_stop_forking, _end):
         try:
