@@ -89,6 +89,12 @@ async def test_search_show_rate_and_stats(atom: RunningAtom, say: Said, tmp_path
     shown = (await say("episodes", "show", hits[0]["episode_id"])).out
     assert "Where is key 1?\n" in shown
     assert "0.75" in (await say("episodes", "rate", hits[0]["episode_id"], "1")).out
+    corrected = (await say("episodes", "correct", hits[0]["episode_id"], "Key 1 is in the red cabinet.")).out
+    assert "3 segments" in corrected
+    assert "speaker" in (await say("episodes", "search", "guide", "What did Ann say?")).out
+    around = parsed((await say("episodes", "search", "guide", "--around", "2026-05-04T09:00Z", "--json")).out)["items"]
+    assert around[0]["at"].startswith("2026-05-04T09:00")
+    assert "--around" in (await say("episodes", "search", "guide", "key", "--around", "2026-05-04T09:00Z", code=2)).err
     stats = (await say("episodes", "stats", "--agent", "guide")).out
     assert "hot" in stats
     assert "##" in stats

@@ -84,9 +84,13 @@ async def test_feedback_and_stats(start: Start) -> None:
         written = await write(atom)
         answer = await atom.http.post(f"/api/episodes/{written['id']}/feedback", json={"feedback": 1, "note": "yes"})
         assert (answer.json()["feedback"], answer.json()["importance"]) == (1, 0.75)
+        corrections = f"/api/episodes/{written['id']}/corrections"
+        corrected = (await atom.http.post(corrections, json={"text": "No."})).json()
+        assert (corrected["segments"], corrected["importance"]) == (3, 0.825)
+        assert (await atom.http.post(corrections, json={"text": " "})).json()["code"] == "episode_invalid"
         stats = await get(atom, "/api/episodes/stats?agent=worker")
         size = sum(len(turn["text"]) for turn in TURNS)
-        assert stats["tiers"]["hot"] == {"episodes": 1, "segments": 2, "bytes": size}
+        assert stats["tiers"]["hot"] == {"episodes": 1, "segments": 3, "bytes": size + 3}
         assert stats["tiers"]["cold"] == {"episodes": 0, "segments": 0, "bytes": 0}
 
 

@@ -26,6 +26,22 @@ def test_json_lines() -> None:
     assert (second.turns[0].at, second.turns[0].kind) == (NOW, "task")
 
 
+def test_a_turn_a_line_is_an_episode_up_to_a_pause() -> None:
+    def line(minute: int, text: str) -> dict[str, str]:
+        return {"speaker": "Ann", "text": text, "at": (NOW + timedelta(minutes=minute)).isoformat()}
+
+    told = [line(0, "One."), line(30, "Two."), line(61, "Three."), {"turns": [line(0, "Four.")]}, line(0, "Five.")]
+    found = read("\n".join(map(json.dumps, told)), Format.JSONL, now=NOW)
+    assert [[turn.text for turn in one.turns] for one in found] == [["One.", "Two."], ["Three."], ["Four."], ["Five."]]
+    assert len({one.ref for one in found}) == 4
+
+
+def test_a_line_that_is_neither_says_what_a_line_is() -> None:
+    with pytest.raises(TranscriptInvalidError, match="line 2: it has no turns") as caught:
+        read('{"turns": []}\n{"role": "user"}', Format.JSONL, now=NOW)
+    assert '"speaker"' in str(caught.value.hint)
+
+
 def test_the_same_content_has_the_same_ref_whenever_it_is_read() -> None:
     line = json.dumps({"turns": [{"speaker": "Ann", "text": "Hi"}]})
     [one], [later] = read(line, Format.JSONL, now=NOW), read(line, Format.JSONL, now=NOW + timedelta(days=1))

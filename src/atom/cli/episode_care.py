@@ -54,6 +54,23 @@ def restore(
         watch_job(atom, Output.open(as_json), accepted.job_id)
 
 
+@app.command(epilog=example('atom episodes correct 0199f1c2-... "The key is in the red cabinet, not in the blue one."'))
+def correct(
+    episode_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the episode.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What was wrong, and what is right.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Say what was wrong with an episode: recall finds it, and the episode counts for more."""
+    with connect() as atom:
+        episode = atom.call(atom.client.episodes.correct(episode_id, text))
+    out = Output.open(as_json)
+    if as_json:
+        out.json(episode.plain())
+        return
+    out.line(f"{episode.id} has {episode.segments} segments, importance {episode.importance:.2f}")
+
+
 @app.command(epilog=example('atom episodes forget 0199f1c2-... --reason "Ann asked for it"'))
 def forget(
     episode_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the episode.")],

@@ -110,17 +110,23 @@ def search(
     outcome: Annotated[Outcome | None, typer.Option("--outcome", help="Only with this outcome.")] = None,
     since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="Not before: 2026-05-04T09:00Z.")] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before this time.")] = None,
+    around: Annotated[
+        str | None, typer.Option("--around", metavar="TIME", help="The nearest to this time first.")
+    ] = None,
     limit: Limit = 10,
     as_json: Json = False,
 ) -> None:
     """Search what an agent remembers; each hit says why it is one."""
     out = Output.open(as_json)
-    if not (query.strip() or since or until):
-        raise InvalidError("QUERY: is empty.", hint="Say what is to be found, or give --since or --until.")
+    times = {"since": since, "until": until, "around": around}
+    if not (query.strip() or any(times.values())):
+        raise InvalidError("QUERY: is empty.", hint="Say what is to be found, or give --since, --until or --around.")
+    if query.strip() and around:
+        raise InvalidError("--around: it is for a search without a QUERY.", hint="Use --since and --until with one.")
     chosen = mode or (Mode.SEMANTIC if query.strip() else Mode.TEMPORAL)
     fields: dict[str, Any] = {"mode": chosen.value, "limit": limit}
     fields |= {"outcomes": [outcome.value]} if outcome else {}
-    fields |= {name: _time(given, name) for name, given in (("since", since), ("until", until)) if given}
+    fields |= {name: _time(given, name) for name, given in times.items() if given}
     with connect() as atom:
         recalled = atom.call(atom.client.episodes.recall(agent, query, **fields))
     if as_json:
@@ -270,4 +276,5 @@ def _why(hit: Hit) -> str:
         return "-"
     cosine = hit.why.get("cosine")
     near = "" if cosine is None else f" cos {cosine:.2f}"
-    return one_line(f"bm25 {hit.why.get('lexical', 0.0):.1f}{near} {' '.join(hit.terms)}".strip(), 60)
+    named = "".join(f" {name}" for name in ("speaker", "time") if hit.why.get(name))
+    return one_line(f"bm25 {hit.why.get('lexical', 0.0):.1f}{near}{named} {' '.join(hit.terms)}".strip(), 60)

@@ -177,6 +177,10 @@ class Episodes:
         body = {"feedback": feedback} if note is None else {"feedback": feedback, "note": note}
         return await self.transport.ask(Episode, "POST", f"{_episode(episode_id)}/feedback", body=body)
 
+    async def correct(self, episode_id: str, text: str) -> Episode:
+        """A turn at its end that says what was wrong; the same text said again changes nothing."""
+        return await self.transport.ask(Episode, "POST", f"{_episode(episode_id)}/corrections", body={"text": text})
+
     async def stats(self, agent: str | None = None, *, ages: bool = False) -> MemoryStats:
         """`ages`: also how old what is in each tier is, which takes a look at every episode."""
         query = {"agent": agent, "ages": "true" if ages else None}

@@ -14,6 +14,7 @@ from atom.identity.models import Permission, Principal
 from atom.infra.db import Sessions, unit_of_work
 from atom.kit.pages import MAX_LIMIT, parse_cursor, to_page
 from atom.memory import age_store
+from atom.memory.correcting import correct
 from atom.memory.drafts import Draft, Outcome, Source
 from atom.memory.layer import MemoryLayer
 from atom.memory.models import Episode, Tier
@@ -21,6 +22,7 @@ from atom.memory.recall import Question
 from atom.memory.service import MemoryService
 from atom.memory.store import Wanted
 from atom.memory.wire import (
+    CorrectionIn,
     EpisodeIn,
     EpisodeOut,
     EpisodePage,
@@ -131,6 +133,13 @@ def recall_routes(memory: MemoryLayer, sessions: Sessions, guard: Guard) -> APIR
         async with unit_of_work(sessions) as session:
             rated = await service.rate(session, by, episode_id, body.feedback, body.note)
             return (await _outs(service, session, [rated]))[0]
+
+    @router.post("/{episode_id}/corrections")
+    async def correct_episode(episode_id: UUID, body: CorrectionIn, by: Writer) -> EpisodeOut:
+        """Say what was wrong with it: a turn at its end that recall finds. The same text said again changes nothing."""
+        async with unit_of_work(sessions) as session:
+            corrected = await correct(session, by, episode_id, body.correction(), service.written)
+            return (await _outs(service, session, [corrected]))[0]
 
     return router
 

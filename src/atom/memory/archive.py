@@ -269,7 +269,7 @@ def _tiers(again: bool) -> tuple[Tier, ...]:  # noqa: FBT001 - private
 
 
 def _fits(tier: Tier, one: Locked, body: Body) -> bool:
-    """A row that still has what was read. The texts of an episode never change; this would show if they did."""
+    """A row that still has what was read: a correction may have come since."""
     if one.segments != len(body.texts):
         return False
     return tier is not Tier.HOT or one.bytes == sum(len(text.encode()) for text in body.texts)

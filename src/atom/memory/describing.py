@@ -65,6 +65,11 @@ def importance_of(turns: Iterable[Turn], outcome: Outcome) -> float:
     return min(1.0, IMPORTANCE + OUTCOME_WEIGHT.get(outcome, 0.0) + extra)
 
 
+def importance_with(importance: float, kind: SegmentKind) -> float:
+    """What it becomes with a first segment of this kind."""
+    return min(1.0, importance + KIND_WEIGHT.get(kind, 0.0))
+
+
 def after_feedback(importance: float, feedback: float) -> float:
     """A person's word moves importance half of the way to 1, or to 0."""
     goal = 1.0 if feedback > 0 else 0.0

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from atom.governance.models import Label
+from atom.kit.ids import new_id
 from atom.memory.topics import topics
 
 SEGMENT_CHARS = 4_000  # of a segment: what the tsvector limit and a hit of a recall can take many times over
@@ -124,6 +125,19 @@ def cut(turn: Turn) -> Iterator[Turn]:
         yield replace(turn, text=turn.text[start:end])
         start = end
     yield replace(turn, text=turn.text[start:])
+
+
+def columns_of(pieces: Sequence[Turn], *, start: int = 0) -> dict[str, list[Any]]:
+    """Segments as the columns of their table; `start` is the position of the first."""
+    return {
+        "ids": [new_id() for _ in pieces],
+        "positions": [start + number for number in range(len(pieces))],
+        "kinds": [piece.kind.value for piece in pieces],
+        "speakers": [piece.speaker for piece in pieces],
+        "refs": [piece.ref for piece in pieces],
+        "texts": [piece.text for piece in pieces],
+        "ats": [piece.at for piece in pieces],
+    }
 
 
 def _break(text: str, start: int, limit: int) -> int:

@@ -40,6 +40,17 @@ class EpisodeHeldError(ConflictError):
         )
 
 
+class EpisodeColdError(ConflictError):
+    """Its texts are in the cold store, and what is to be done needs them in the database."""
+
+    code = "episode_cold"
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(
+            f"The texts of episode {ref[:100]} are in the cold store.", hint=f"atom episodes restore {ref[:100]}"
+        )
+
+
 class NotConsolidatedError(ConflictError):
     """There is nothing to split: it sums up no other."""
 

@@ -20,7 +20,7 @@ from atom.memory import model_store, policy_store, store
 from atom.memory.decay import half_life, retrievability
 from atom.memory.describing import SUMMARY_CHARS, TITLE_CHARS, after_feedback, entities_of, importance_of, summary_of
 from atom.memory.describing import title_of as first_line
-from atom.memory.drafts import Draft, Outcome, Turn, cut, parts_of
+from atom.memory.drafts import Draft, Outcome, Turn, columns_of, cut, parts_of
 from atom.memory.errors import EpisodeInvalidError, EpisodeNotFoundError
 from atom.memory.model_store import Progress
 from atom.memory.models import Episode, Source
@@ -159,7 +159,7 @@ class MemoryService:
         id_ = await store.add(session, self._values(draft, turns, segments=len(pieces), size=size))
         if id_ is None:
             return Written(await self._twin(session, draft), fresh=False)
-        columns = _columns(pieces)
+        columns = columns_of(pieces)
         await store.add_segments(session, id_, draft.agent_id, columns, size=size)
         after_commit(session, self.written.set)
         log.info("memory.episode_written", episode_id=str(id_), agent_id=str(draft.agent_id), segments=len(pieces))
@@ -226,18 +226,6 @@ def _key(draft: Draft) -> str | None:
 def _cleaned(turn: Turn) -> Turn:
     speaker, ref = clean(turn.speaker[:MAX_SPEAKER]), clean(turn.ref[:MAX_REF])
     return Turn(turn.kind, speaker, clean(turn.text), turn.at, ref)
-
-
-def _columns(pieces: Sequence[Turn]) -> dict[str, list[Any]]:
-    return {
-        "ids": [new_id() for _ in pieces],
-        "positions": list(range(len(pieces))),
-        "kinds": [piece.kind.value for piece in pieces],
-        "speakers": [piece.speaker for piece in pieces],
-        "refs": [piece.ref for piece in pieces],
-        "texts": [piece.text for piece in pieces],
-        "ats": [piece.at for piece in pieces],
-    }
 
 
 __all__ = ["MemoryService", "Source", "Stats", "TierStats", "Wanted", "Written"]

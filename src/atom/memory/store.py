@@ -61,11 +61,25 @@ async def add_segments(
     session: AsyncSession, episode_id: UUID, agent_id: UUID, columns: dict[str, list[Any]], *, size: int
 ) -> None:
     """`columns`: ids, positions, kinds, speakers, refs, texts, ats. `size`: bytes of the texts."""
+    terms = await append_segments(session, episode_id, agent_id, columns)
+    counted = {"segments": len(terms), "terms": sum(terms), "bytes": size}
+    await session.execute(TALLY, {"agent_id": agent_id, "tier": Tier.HOT.value, **counted})
+
+
+async def append_segments(
+    session: AsyncSession, episode_id: UUID, agent_id: UUID, columns: dict[str, list[Any]]
+) -> Sequence[int]:
+    """The words that count of each. The tally is the caller's."""
     keys = {"episode_id": episode_id, "agent_id": agent_id}
     terms = (await session.execute(SEGMENT, {**keys, **columns})).scalars().all()
     await session.execute(UNEMBEDDED, {"ids": columns["ids"]})
-    counted = {"segments": len(terms), "terms": sum(terms), "bytes": size}
-    await session.execute(TALLY, {"agent_id": agent_id, "tier": Tier.HOT.value, **counted})
+    return terms
+
+
+async def refs(session: AsyncSession, episode_id: UUID, prefix: str) -> set[str]:
+    """Of its segments, those that begin so."""
+    query = select(Segment.ref).where(Segment.episode_id == episode_id, Segment.ref.startswith(prefix, autoescape=True))
+    return set((await session.scalars(query)).all())
 
 
 async def twin(session: AsyncSession, agent_id: UUID, source: str, ref: str) -> UUID | None:

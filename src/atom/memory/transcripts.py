@@ -1,7 +1,8 @@
 """Transcripts of chats as episodes: JSON lines, OpenAI's messages, and LoCoMo. Pure; errors name their place.
 
 * `jsonl`: an episode a line, `{"turns": [{"speaker", "text", "at"?, "kind"?, "ref"?}], "title"?, "at"?, "outcome"?,
-  "ref"?, "summary"?, "importance"?, "labels"?, "provenance"?}`, as an export writes them.
+  "ref"?, "summary"?, "importance"?, "labels"?, "provenance"?}`, as an export writes them; or a turn a line,
+  `{"speaker", "text", "at"?, "kind"?, "ref"?}`: lines in a row are an episode, up to a pause of half an hour.
 * `openai`: one conversation or a list of them, each `{"messages": [{"role", "content"}]}`, a list of messages, or JSON
   lines of them.
 * `locomo`: conversations with sessions, as in the data of that name; each session is an episode.
@@ -18,10 +19,15 @@ from typing import Any
 
 from atom.errors import InvalidError
 from atom.kit.text import canonical_json
+from atom.memory.drafts import PAUSE
 
 SESSION = re.compile(r"^session_(\d+)$")
 LOCOMO_TIME = "%I:%M %p on %d %B, %Y"
 PART = 1_000  # turns of one episode
+LINES = (
+    'A line is an episode, {"turns": [...]}, or one turn, {"speaker": "Ann", "text": "...", "at": "2026-05-04T09:00Z"}.'
+    " Other formats: openai, locomo."
+)
 STEP = timedelta(seconds=1)  # between turns whose times nobody wrote down
 KINDS = {"user": "message", "assistant": "reply", "tool": "result", "system": "note", "developer": "note"}
 
@@ -68,7 +74,7 @@ def read(text: str, format_: Format, *, now: datetime) -> list[Transcript]:
 
 def _read(text: str, format_: Format, now: datetime) -> Iterator[Transcript]:
     if format_ is Format.JSONL:
-        yield from (_jsonl(value, place, now) for place, value in _lines(text))
+        yield from _jsonl(text, now)
     elif format_ is Format.OPENAI:
         yield from (_openai(value, place, now) for place, value in _conversations(text))
     else:
@@ -114,26 +120,42 @@ def _parsed(text: str, place: str) -> Any:
         raise TranscriptInvalidError(f"{place}: it is no JSON ({error}).") from None
 
 
-def _jsonl(value: Any, place: str, now: datetime) -> Transcript:
-    given = _list(_object(value, place).get("turns"), f"{place}: turns")
+def _jsonl(text: str, now: datetime) -> Iterator[Transcript]:
+    told: list[Line] = []
+    for place, value in _lines(text):
+        line = _object(value, place)
+        turn = _turn(line, place, told, now) if "speaker" in line and "turns" not in line else None
+        if told and (turn is None or turn.at - told[-1].at > PAUSE):
+            yield Transcript(told, _ref(told))
+            told = []
+        if turn is None:
+            yield _episode(line, place, now)
+        else:
+            told.append(turn)
+    if told:
+        yield Transcript(told, _ref(told))
+
+
+def _turn(turn: Mapping[str, Any], where: str, before: Sequence[Line], began: datetime) -> Line:
+    return Line(
+        _text(turn, "speaker", where),
+        _text(turn, "text", where),
+        _time(turn.get("at"), where) or (before[-1].at + STEP if before else began),
+        str(turn.get("kind", "message")),
+        _optional(turn, "ref", where) or "",
+    )
+
+
+def _episode(value: Mapping[str, Any], place: str, now: datetime) -> Transcript:
+    if "turns" not in value:
+        raise TranscriptInvalidError(f"{place}: it has no turns.", hint=LINES)
     began = _time(value.get("at"), place) or now
     turns: list[Line] = []
-    at = began
-    for number, one in enumerate(given):
-        where = f"{place}: turn {number + 1}"
-        turn = _object(one, where)
-        at = _time(turn.get("at"), where) or (at + STEP if turns else began)
-        turns.append(
-            Line(
-                _text(turn, "speaker", where),
-                _text(turn, "text", where),
-                at,
-                str(turn.get("kind", "message")),
-                _optional(turn, "ref", where) or "",
-            )
-        )
+    for number, one in enumerate(_list(value["turns"], f"{place}: turns"), 1):
+        where = f"{place}: turn {number}"
+        turns.append(_turn(_object(one, where), where, turns, began))
     known = {name: _optional(value, name, place) for name in ("title", "outcome", "ref", "summary")}
-    ref = known["ref"] or _digest([(turn.speaker, turn.text) for turn in turns])
+    ref = known["ref"] or _ref(turns)
     importance, labels = value.get("importance"), value.get("labels")
     return Transcript(
         turns,
@@ -163,7 +185,7 @@ def _openai(value: Any, place: str, now: datetime) -> Transcript:
             turns.append(Line(_text(made, "name", where), str(made.get("arguments", "")), at, "call"))
     if not turns:
         raise TranscriptInvalidError(f"{place}: no message has a text.")
-    ref = str(value.get("id") or "") or _digest([(turn.speaker, turn.text) for turn in turns])
+    ref = str(value.get("id") or "") or _ref(turns)
     return Transcript(turns, ref)
 
 
@@ -237,6 +259,10 @@ def _text(value: Mapping[str, Any], name: str, where: str) -> str:
 
 def _optional(value: Mapping[str, Any], name: str, where: str) -> str | None:
     return None if value.get(name) is None else _text(value, name, where)
+
+
+def _ref(turns: Sequence[Line]) -> str:
+    return _digest([(turn.speaker, turn.text) for turn in turns])
 
 
 def _digest(value: Any) -> str:

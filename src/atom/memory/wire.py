@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from atom.governance.models import Label
 from atom.memory.age_store import Age
 from atom.memory.asking import WordsOnly
+from atom.memory.correcting import Correction
 from atom.memory.drafts import Outcome, SegmentKind, Source, Turn
 from atom.memory.hits import Hit, Reason
 from atom.memory.models import Episode, Segment, Tier
@@ -172,6 +173,15 @@ class RecallIn(BaseModel):
             "episode_id",
         )  # fmt: skip
         return Filters(**{name: getattr(self, name) for name in names})
+
+
+class CorrectionIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    text: str = Field(description="What was wrong, and what is right; at most 20,000 characters.")
+    labels: list[Label] = Field(default=[], description="Of its words; none: the caller vouches for them.")
+
+    def correction(self) -> Correction:
+        return Correction(self.text, frozenset(self.labels))
 
 
 class WhyOut(BaseModel):
