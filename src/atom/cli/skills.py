@@ -1,16 +1,13 @@
 """`atom skills`."""
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from atom.cli import sandbox
-from atom.cli.failures import COULD_NOT, NO, failed
+from atom.cli.failures import NO
 from atom.cli.options import Json, example
 from atom.cli.output import Output
+from atom.cli.skill_path import SkillPath, existing, unread
 from atom.cli.skills_registry import add_to_skills
-from atom.errors import InvalidError
 from atom.skills.adapters.grammars import TreeSitter
 from atom.skills.bundle.reading import read_path
 from atom.skills.errors import BundleError
@@ -30,29 +27,22 @@ def skills() -> None:
 
 @app.command(epilog=example("atom skills validate ./my-skill"))
 def validate(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A SKILL.md, a folder, a zip or a tar.")],
+    path: SkillPath,
     *,
     as_json: Json = False,
 ) -> None:
     """Check a skill against the specification; no server is asked, and nothing of it is executed. Exits 1 on errors."""
-    if not path.exists():
-        raise InvalidError(f"PATH: {path} does not exist.", hint="Name a SKILL.md, a folder, a zip or a tar.")
     out = Output.open(as_json)
     try:
-        report = Validator(TreeSitter()).validate(read_path(path))
+        report = Validator(TreeSitter()).validate(read_path(existing(path)))
     except BundleError as error:
-        raise typer.Exit(_unread(error, as_json=as_json)) from error
+        raise unread(error, as_json=as_json) from error
     if as_json:
         out.json({"path": str(path), **report.plain()})
     else:
         _print(out, report)
     if not report.valid:
         raise typer.Exit(NO)
-
-
-def _unread(error: BundleError, *, as_json: bool) -> int:
-    failed(error, as_json=as_json)
-    return COULD_NOT
 
 
 def _print(out: Output, report: Report) -> None:

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from atom.cli.failures import COULD_NOT, failed
 from atom.cli.options import After, Json, Limit, example
 from atom.cli.out_file import OutFile, written
 from atom.cli.output import Output, moment, to_json
+from atom.cli.skill_path import SkillPath, existing, unread
 from atom.cli.skills_review import print_version, review_text
 from atom.cli.target import connect
 from atom.client import BlockingAtom
@@ -52,21 +52,19 @@ def add_to_skills(app: typer.Typer) -> None:
 
 
 def import_skill(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A SKILL.md, a folder, a zip or a tar.")],
+    path: SkillPath,
     *,
     as_json: Json = False,
 ) -> None:
     """Send a skill to the server: quarantined there until somebody approves it. Exits 3 when it cannot be read."""
-    if not path.exists():
-        raise InvalidError(f"PATH: {path} does not exist.", hint="Name a SKILL.md, a folder, a zip or a tar.")
     out = Output.open(as_json)
     try:
-        name, data = _packed(path)
+        name, data = _packed(existing(path))
         with connect() as atom:
             found = atom.call(atom.client.skills.import_(name, io.BytesIO(data)))
     except AtomError as error:
         if error.code.startswith(UNREADABLE):
-            raise typer.Exit(_unread(error, as_json=as_json)) from error
+            raise unread(error, as_json=as_json) from error
         raise
     if as_json:
         out.json(found.plain())
@@ -248,11 +246,6 @@ def _zip(bundle: Bundle) -> bytes:
             info.external_attr = (0o100755 if member.executable else 0o100644) << 16
             archive.writestr(info, member.data)
     return out.getvalue()
-
-
-def _unread(error: AtomError, *, as_json: bool) -> int:
-    failed(error, as_json=as_json)
-    return COULD_NOT
 
 
 def _digest(skill: Skill, version: str | None) -> str:

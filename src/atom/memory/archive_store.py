@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.agents.models import Agent
-from atom.memory.bodies import Packed
+from atom.kit.packing import Packed
 from atom.memory.models import ColdBody, ColdObject, Episode, Segment, Tier
 from atom.memory.sealing import Sealed
 

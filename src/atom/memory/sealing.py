@@ -7,7 +7,7 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from atom.memory.bodies import Packed
+from atom.kit.packing import Packed
 from atom.memory.errors import BodyCorruptError
 
 NONCE = bytes(12)  # each key seals one body

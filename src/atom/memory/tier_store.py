@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from atom.memory.bodies import CODEC, Packed
+from atom.kit.packing import Packed
+from atom.memory.bodies import CODEC
 from atom.memory.models import Tier
 
 LOCK = text("""

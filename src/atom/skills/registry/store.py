@@ -10,8 +10,8 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.kit.ids import new_id
+from atom.kit.packing import Packed
 from atom.skills.registry.models import Skill, SkillVersion, Status
-from atom.skills.registry.packing import Packed
 
 
 async def count(session: AsyncSession) -> int:

@@ -10,13 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from atom.agents.service import AgentService
 from atom.governance.models import Maturity, Risk
+from atom.kit.packing import Packed
 from atom.kit.text import clean
 from atom.skills.bundle.models import Bundle
 from atom.skills.registry import store
 from atom.skills.registry.access import Refusal, refusal
 from atom.skills.registry.errors import SkillNotFoundError, SkillNotUsableError
 from atom.skills.registry.models import Skill, SkillVersion, Status
-from atom.skills.registry.packing import Packed, unpack
+from atom.skills.registry.packing import unpack
 from atom.skills.registry.service import access_of
 
 
