@@ -6,7 +6,8 @@ Each scale is a database of so many segments: half of them one agent's, the rest
 as long as those of chats and their words as frequent as words are; vectors stand in clusters. Rows are filled by COPY,
 indexes built afterwards. Then questions are asked of every database in turn, by the public recall (`RecallService`,
 its question's vector given) and as the SQL of its two legs, written by hand on a plain connection: how many hold
-each word and the best 200 by BM25, the nearest 200 by cosine. Ratios are of one run, side by side.
+each word and the best 200 by BM25, the nearest 200 by cosine. Ratios are of one run, side by side. At the end the
+memory of the largest agent is consolidated, and that of a small one archived to a folder.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import asyncio
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,6 +26,7 @@ from uuid import UUID
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a program, and imported by tests
 
+from bench.consolidation import consolidation_rate
 from bench.memory.fill import EPISODE, MODEL, SMALL, START, Asked, Filled, Maker, fill
 from bench.memory.raw import Raw
 from bench.recall import BY, database
@@ -37,11 +40,12 @@ from atom.infra.log import configure
 from atom.infra.metrics import DatabaseMetrics
 from atom.infra.outage import database_outage
 from atom.kit.clock import SystemClock
-from atom.memory import model_store, vector_store
+from atom.memory import job_runs, model_store, vector_store
+from atom.memory.adapters.cold_objects import open_cold_store
+from atom.memory.archive_store import Due
 from atom.memory.drafts import Draft, SegmentKind, Source, Turn
 from atom.memory.layer import MemoryLayer, build_memory
 from atom.memory.recall import Question
-from atom.memory.testing import FaultyColdStore
 from atom.memory.tiers import Moved, to_warm
 from atom.retrieval.vectors import Vectors, dot_products
 from atom.settings import DatabaseSettings, MemorySettings
@@ -101,7 +105,7 @@ class Store:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-async def opened(url: URL, segments: int, questions: int) -> Store:
+async def opened(url: URL, segments: int, questions: int, home: Path) -> Store:
     engine = create_engine(url, DatabaseSettings(pool_size=2, max_overflow=0))
     sessions = create_sessions(engine, database_outage(), DatabaseMetrics(CollectorRegistry()))
     agents, given = AgentService(Outbox(Signal()), frozenset(), lambda _: None), Given()
@@ -112,7 +116,7 @@ async def opened(url: URL, segments: int, questions: int) -> Store:
         embedder=given,
         registry=CollectorRegistry(),
         clock=SystemClock(),
-        cold=FaultyColdStore(),
+        cold=open_cold_store(MemorySettings(), home),
     )
     ids: list[UUID] = []
     async with unit_of_work(sessions) as session:
@@ -176,12 +180,33 @@ async def weighed(store: Store) -> dict[str, float]:
     }
 
 
-async def run(urls: Sequence[URL], scales: Sequence[int], questions: int) -> dict[str, Any]:
-    stores = [await opened(url, segments, questions) for url, segments in zip(urls, scales, strict=True)]
+async def cared_for(store: Store) -> list[dict[str, Any]]:
+    """How fast the guide's remedy is, and what it leaves."""
+    name = f"{store.segments // 1000} k"
+    rate = await consolidation_rate(store.memory, store.sessions, store.filled.own[0].agent_id)
+    async with unit_of_work(store.sessions) as session:
+        archive = await job_runs.record_started(session, "archive", whole=False)
+    began = time.perf_counter()
+    done = await store.memory.archivist.archive(Due(store.filled.fixed[0].agent_id), archive, silent)
+    seconds = time.perf_counter() - began
+    return [
+        {"name": f"{name}: consolidated", "value": rate.per_second, "unit": "episodes/s"},
+        {"name": f"{name}: archived", "value": done.segments / seconds, "unit": "seg/s"},
+        {"name": f"{name}: text, cold", "value": done.bytes_after / max(1, done.segments), "unit": "B/seg"},
+    ]
+
+
+async def silent(_: int, __: int | None) -> None:
+    """Nobody watches."""
+
+
+async def run(urls: Sequence[URL], scales: Sequence[int], questions: int, home: Path) -> dict[str, Any]:
+    stores = [await opened(url, segments, questions, home) for url, segments in zip(urls, scales, strict=True)]
     await asked_in_turn(stores, questions)
     rows: list[dict[str, Any]] = []
     for store in stores:
         rows += of_store(store, await written(store), await weighed(store))
+        rows += await cared_for(store)
     rows += growth(stores)
     for store in stores:
         store.raw.close()
@@ -225,7 +250,8 @@ def growth(stores: Sequence[Store]) -> list[dict[str, Any]]:
 def measured(scales: Sequence[int], questions: int) -> dict[str, Any]:
     with ExitStack() as stack:
         urls = [stack.enter_context(database()) for _ in scales]
-        found = asyncio.run(run(urls, scales, questions))
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="atom-bench-cold-")))
+        found = asyncio.run(run(urls, scales, questions, home))
     for row in found["rows"]:
         row["value"] = round(row["value"], 2)
     return found
