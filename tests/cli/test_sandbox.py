@@ -31,7 +31,7 @@ def test_what_each_backend_keeps_is_printed_with_the_one_that_is_taken() -> None
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "net_none" in shown.stdout
     assert "enforced" in shown.stdout
-    assert shown.stdout.splitlines()[-1].startswith("Skills run in ")
+    assert shown.stdout.splitlines()[-1].startswith("The sandbox for skills here: ")
 
 
 def test_as_json_each_promise_has_its_evidence() -> None:

@@ -38,7 +38,9 @@ def probe(as_json: Json = False) -> None:
             _print(out, report)
         for note in notes:
             out.note(note, "yellow")
-        out.line(f"Skills run in {taken}." if taken else "No skill is run on this machine.", "bold")
+        out.line(
+            f"The sandbox for skills here: {taken}." if taken else "No sandbox here keeps what must be kept.", "bold"
+        )
     if taken is None:
         raise typer.Exit(NO)
 
