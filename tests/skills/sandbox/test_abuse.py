@@ -30,6 +30,17 @@ async def test_15_nor_in_pieces_by_several_processes(box: Box) -> None:
     assert done.stdout.count(b"all held") < 8
 
 
+async def test_15_a_child_that_was_ended_for_memory_is_told_though_its_parent_goes_on(box: Box) -> None:
+    done = await box.run(
+        "import os\npid = os.fork()\nif pid == 0:\n    held = bytearray(b'x') * (512 << 20)\n    os._exit(0)\n"
+        "os.waitpid(pid, 0)\nprint('went on', flush=True)\n",
+        limits=Limits(memory=128 * MIB, seconds=60),
+    )
+    assert done.stdout == b"went on\n"
+    grouped = box.owner is None  # else the child is told by its own limit, and may cope with it
+    assert done.reason is (ExitReason.OOM if grouped else ExitReason.OK), (done.detail, done.stderr)
+
+
 async def test_16_a_fork_storm_stops_at_the_limit(box: Box) -> None:
     done = await box.run(
         "import os, time\nfor _ in range(1500):\n    if os.fork() == 0:\n        time.sleep(5)\n        os._exit(0)\n"

@@ -24,10 +24,10 @@ def judge(job: Job, watch: Watch, started: Started, group: "cgroup.Group | None"
 
 def _by_itself(watch: Watch, started: Started, group: "cgroup.Group | None") -> str:
     code = watch.code
+    if group is not None and group.ran_out_of_memory():  # also where only a child was ended, and its parent went on
+        return "oom"
     if code == 0:
         return "ok"
-    if group is not None and group.ran_out_of_memory():
-        return "oom"
     if group is not None and group.ran_out_of_pids():
         return "pids"
     known = {BAD_CALL: "policy", PROCESSOR: "timeout", FILE_SIZE: "disk"}
