@@ -27,7 +27,8 @@ def home() -> Path:
 
 @contextmanager
 def process(code: str, title: str = "atom: all") -> Iterator["subprocess.Popen[str]"]:
-    child = subprocess.Popen([sys.executable, "-c", code, title], stdout=subprocess.PIPE, text=True)
+    named = f"import setproctitle; setproctitle.setproctitle({title!r}); {code}"
+    child = subprocess.Popen([sys.executable, "-c", named], stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
         assert child.stdout.readline() == "up\n"
@@ -60,8 +61,9 @@ def test_a_number_that_another_process_got_is_left_alone(home: Path, cli: Cli) -
         assert child.poll() is None
 
 
-def test_a_process_that_is_no_atom_is_left_alone(home: Path, cli: Cli) -> None:
-    with process(DRAINS, title="backup") as child:
+@pytest.mark.parametrize("title", ["backup", "/srv/atom/.venv/bin/python -m backup"])
+def test_a_process_that_is_no_atom_is_left_alone(home: Path, cli: Cli, title: str) -> None:
+    with process(DRAINS, title=title) as child:
         write(home, child.pid, time.time())
         assert cli("down").code == 1
         assert child.poll() is None

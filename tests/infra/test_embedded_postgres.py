@@ -20,7 +20,8 @@ import pytest
 
 from atom.errors import UnavailableError
 from atom.infra.embedded_postgres import EmbeddedPostgres, Endpoint, is_own_url, read_endpoint
-from atom.infra.postgres_binaries import find_binaries
+from atom.infra.postgres_account import Account
+from atom.infra.postgres_binaries import find_binaries, readable_binaries
 from atom.infra.postgres_errors import (
     DataDamagedError,
     DataMissingError,
@@ -354,8 +355,9 @@ def try_again(postgres: EmbeddedPostgres) -> None:
 def ask_offline(home: Path, statement: str) -> None:
     """What an operator does while Atom refuses to start: the server by hand, as its own user."""
     data = home / "postgres" / "data"
-    program = find_binaries().program("postgres")
     owner = data.stat()
+    account = Account(owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None
+    program = readable_binaries(find_binaries(), account, home / "postgres").program("postgres")
     endpoint = read_endpoint(home)
     assert endpoint is not None
     server = subprocess.Popen(

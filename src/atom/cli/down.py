@@ -13,6 +13,7 @@ from atom.cli.target import PID_FILE, LocalAtom, read_pid_file
 from atom.errors import ConflictError, ForbiddenError, NotFoundError
 from atom.settings import load
 
+TITLE = "atom: "  # of every Atom's process, by `setproctitle`; a path may hold the word in any program's command line
 LOOK_SECONDS = 0.1
 CLOCK_SLACK = 5.0  # seconds that a clock step may move a start time by
 
@@ -61,7 +62,7 @@ def find(local: LocalAtom) -> psutil.Process:
         ) from None
     except psutil.AccessDenied:
         raise _foreign(local.pid) from None
-    if born > _seconds(local.started_at) + CLOCK_SLACK or "atom" not in command:
+    if born > _seconds(local.started_at) + CLOCK_SLACK or not command.startswith(TITLE):
         raise NotOursError(
             f"Process {local.pid} is not the Atom that wrote {PID_FILE}; it was left alone.",
             hint=f"Atom has ended. Remove {PID_FILE}, or run `atom up`.",

