@@ -62,6 +62,7 @@ from atom.runs.family import CANCEL_CHANNEL, Family
 from atom.runs.halting import HaltWatch
 from atom.runs.indexing import INDEX_JOB, index_handler
 from atom.runs.local_control import LocalControl
+from atom.runs.offering import Offering
 from atom.runs.patience import Patience
 from atom.runs.ports import Workspaces
 from atom.runs.rating import RatingService
@@ -73,13 +74,18 @@ from atom.runs.waking import RunWaking
 from atom.runs.worker import RunWorker, run_metrics
 from atom.runs.workspaces import LocalWorkspaces
 from atom.settings import Provider, Settings
+from atom.skills.execution.jobs import EXECUTE_JOB, execute_handler
+from atom.skills.layer import Base as SkillBase
 from atom.skills.layer import SkillLayer, build_skills
+from atom.skills.speaking import SkillSpeaker
 from atom.tools.builtin import builtin_tools
 from atom.tools.edits import EditedArguments
 from atom.tools.http import tool_egress
 from atom.tools.memory import MemoryDesk, memory_tools
+from atom.tools.ports import Tool
 from atom.tools.registry import ToolRegistry
 from atom.tools.search import search_text_tool
+from atom.tools.skills import SkillDesk, skill_tools
 from atom.training.service import TrainingService
 from atom.triggers import layer as trigger_layer
 
@@ -145,6 +151,7 @@ class Atom:
         await self.parts.models.llm.aclose()
         await self.parts.search.aclose()
         await self.parts.memory.aclose()
+        await self.parts.skills.aclose()
         for engine in (self.parts.base.engine, self.parts.base.probes):
             await engine.dispose()
         await asyncio.to_thread(self.parts.base.tracer.close)
@@ -166,18 +173,20 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     )
     guard = Guard(identity, base.sessions, names)
     search = workspace_search(settings.home)
-    desk = MemoryDesk(base.sessions, base.clock)
-    tools = _tools(settings, base, search, desk)
+    desk, skill_desk = MemoryDesk(base.sessions, base.clock), SkillDesk(settings.sandbox.timeout)
+    tools = _tools(settings, base, search, (*memory_tools(desk), *skill_tools(skill_desk)))
     agents = AgentService(base.outbox, frozenset(tools.names), llm.choose, ChangeBook(base.outbox))
     actions = [tools.get(name).action for name in tools.names]
-    under = Under(agents, layer.ledger, layer.vault, (taint_speaker(agents),))
+    skills = skill_desk.layer = _skills(settings, base, agents, search)
+    under = Under(agents, layer.ledger, layer.vault, (taint_speaker(agents), SkillSpeaker(skills.use)))
     governance = build_governance(stands_on, settings.governance, actions, under)
     workspaces = open_workspaces(settings)
     hub = _hub(base)
     tell = Telling(base.sessions, llm, layer.budgets, layer.ledger, governance.service.halted)
     memory = desk.layer = _memory(settings, base, agents, search, tell)
     recalling = Recalling(memory, base.sessions, settings.memory)
-    work = _running(settings, base, Using(agents, governance, layer, tools, hub, workspaces, recalling))
+    using = Using(agents, governance, layer, tools, hub, workspaces, recalling, Offering(skills.catalogue))
+    work = _running(settings, base, using)
     approvals = ApprovalService(base.outbox, RunWaking(work.family), EditedArguments(tools), governance.listeners)
     training = TrainingService(work.runs, RatingService(governance.service.evidence))
     audit = build_audit(base.sessions, base.clock, settings.audit, settings.home)
@@ -187,16 +196,17 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     jobs, sealed = JobService(base.doorbell), (triggers.secrets, governance.webhooks.service)
     archive = memory_jobs.ArchiveSchedule(jobs, settings.memory).start_due
     remembering = (RunMemory(memory.service).remember, ConsolidationSchedule(jobs, memory).start_due, archive)
-    chores = (*governance.chores, *triggers.chores, *remembering)
+    chores = (*governance.chores, *triggers.chores, *remembering, skills.executions.tidy)
     handlers = {
         INDEX_JOB: index_handler(search, workspaces),
         ROTATE_JOB: rotate_handler(base.sessions, layer.keys, sealed),
         **memory_jobs.handlers(memory),
         CONSOLIDATE_JOB: consolidate_handler(memory),
+        EXECUTE_JOB: execute_handler(skills.executions),
     }
     parts = Parts(
         base, guard, identity, agents, work.runs, triggers, work.control, approvals, training, memory,
-        build_skills(agents, base.outbox), HaltService(base.outbox), governance, audit, jobs, workspaces, layer,
+        skills, HaltService(base.outbox), governance, audit, jobs, workspaces, layer,
         work.patience, tools, search, hub, _health(settings, base, layer),
     )  # fmt: skip
     return Atom(
@@ -217,11 +227,14 @@ def _hub(base: Foundation) -> FeedHub:
     return FeedHub(base.reader, base.stamped, dropped)
 
 
-def _tools(settings: Settings, base: Foundation, search: WorkspaceSearch, desk: MemoryDesk) -> ToolRegistry:
-    egress, found, memory = tool_egress(settings.tools), search_text_tool(search), memory_tools(desk)
-    return ToolRegistry(
-        builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=found, memory=memory)
-    )
+def _tools(settings: Settings, base: Foundation, search: WorkspaceSearch, desks: Sequence[Tool]) -> ToolRegistry:
+    egress, found = tool_egress(settings.tools), search_text_tool(search)
+    return ToolRegistry(builtin_tools(settings.tools, clock=base.clock, egress=egress, search_text=found, desks=desks))
+
+
+def _skills(settings: Settings, base: Foundation, agents: AgentService, search: WorkspaceSearch) -> SkillLayer:
+    below = SkillBase(base.sessions, base.outbox, base.registry, settings.home, search.embedder)
+    return build_skills(below, agents, settings.sandbox, settings.logging)
 
 
 def _memory(
@@ -259,6 +272,7 @@ class Using:
     hub: FeedHub
     workspaces: Workspaces
     recalling: Recalling
+    offering: Offering
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +311,7 @@ def _running(settings: Settings, base: Foundation, using: Using) -> Running:
         halts=halts,
         tracer=base.tracer,
         recalling=using.recalling,
+        offering=using.offering,
         accounts=Accounts(base.sessions, using.layer.ledger, using.layer.budgets, lambda: using.layer.directory.config),
     )
     runs = RunService(

@@ -28,7 +28,7 @@ SEARCH = Tool(Action("search_text", Risk.LOW, EffectClass.READ), "Search the fil
 SETTINGS = ToolSettings()
 DESK = MemoryDesk(cast("Sessions", None), FrozenClock())  # nothing is looked up here
 TOOLS = builtin_tools(
-    SETTINGS, clock=FrozenClock(), egress=tool_egress(SETTINGS), search_text=SEARCH, memory=memory_tools(DESK)
+    SETTINGS, clock=FrozenClock(), egress=tool_egress(SETTINGS), search_text=SEARCH, desks=memory_tools(DESK)
 )
 
 

@@ -1,8 +1,13 @@
 """`atom serve` and `atom worker`: one process against a database that is there, for servers and containers."""
 
+import asyncio
 import contextlib
+import os
+import socket
+from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 from atom.cli.database import external
@@ -10,7 +15,12 @@ from atom.cli.failures import INTERRUPTED
 from atom.errors import InvalidError
 from atom.infra import log
 from atom.infra.budget import fit
-from atom.settings import Settings, load
+from atom.settings import SandboxSettings, Settings, load
+from atom.skills.sandbox.access import own_address, own_key
+from atom.skills.sandbox.runner import process
+from atom.skills.sandbox.runner.address import Address
+from atom.skills.sandbox.runner.process import drop_foreign
+from atom.skills.sandbox.runner.server import Runner
 from atom.web.server import ALL_ROLES, Ready, Server, ServerRole, open_socket, run_process
 from atom.wiring import build
 
@@ -30,9 +40,14 @@ def serve(
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
     role: Roles = None,
 ) -> None:
-    """Serve against DATABASE_URL. Starts without it too: not ready, until the database is back. SIGTERM drains."""
+    """Serve against DATABASE_URL. Starts without it too: not ready, until the database is back. SIGTERM drains.
+
+    The role `sandbox` runs skills for the others, in a process of its own that knows no database and no key.
+    """
+    if role and ServerRole.SANDBOX in role:
+        return serve_sandbox(frozenset(role))
     web = {key: value for key, value in {"port": port, "host": host}.items() if value is not None}
-    run_roles(load(web=web), frozenset(role) if role else ALL_ROLES)
+    return run_roles(load(web=web), frozenset(role) if role else ALL_ROLES)
 
 
 def worker() -> None:
@@ -55,6 +70,34 @@ def run_roles(settings: Settings, roles: frozenset[ServerRole]) -> None:
         drained = run_process(Server(atom, roles, _serve_on, listening=listening))
     if not drained:
         raise typer.Exit(INTERRUPTED)
+
+
+def serve_sandbox(roles: frozenset[ServerRole]) -> None:
+    if roles != {ServerRole.SANDBOX}:
+        raise InvalidError(
+            "The role sandbox cannot be together with others: it must not hold what they hold.",
+            hint="Start it as a process of its own.",
+            field="--role",
+        )
+    foreign = drop_foreign(os.environ)
+    settings = load()
+    log.configure(settings.logging.level, settings.logging.file)
+    if foreign:
+        structlog.get_logger(service="skill_sandbox").warning("sandbox.foreign_settings", names=foreign)
+    address = own_address(settings.sandbox, settings.home)
+    key = own_key(settings.sandbox, settings.home, address)
+    with address.listen() as listening:
+        asyncio.run(_serve_sandbox(settings.sandbox, key, listening, address))
+    if address.path:
+        Path(address.path).unlink(missing_ok=True)
+
+
+async def _serve_sandbox(settings: SandboxSettings, key: bytes, listening: socket.socket, address: Address) -> None:
+    async def ready(runner: Runner) -> None:
+        name = None if runner.sandbox is None else runner.sandbox.name
+        structlog.get_logger(service="skill_sandbox").info("sandbox.serving", address=str(address), backend=name)
+
+    await process.serve(settings, key, listening, ready=ready, until=process.signalled)
 
 
 async def _serve_on(_: Ready) -> bool:

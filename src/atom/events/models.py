@@ -54,6 +54,8 @@ class EventType(StrEnum):
     GRANT_REMOVED = "grant.removed"
     SKILL_IMPORTED = "skill.imported"
     SKILL_CHANGED = "skill.changed"
+    SKILL_STARTED = "skill.started"
+    SKILL_ENDED = "skill.ended"
     TRIGGER_CHANGED = "trigger.changed"
     TRIGGER_FIRED = "trigger.fired"
     PROPOSAL_OPENED = "proposal.opened"

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     UNKNOWN_OUTCOME = "unknown_outcome"
     POLICY = "policy"
     TAINTED = "tainted"
+    SKILL = "skill"
 
 
 EXPLAIN = {
@@ -60,6 +61,7 @@ EXPLAIN = {
     Reason.UNKNOWN_OUTCOME: "A worker died in the middle of this call: nobody knows whether it took effect.",
     Reason.POLICY: "A policy of this deployment says so.",
     Reason.TAINTED: "The run has read content that nobody vouches for, or a secret: a person decides.",
+    Reason.SKILL: "The skill cannot be used like this.",
 }
 
 

@@ -13,6 +13,7 @@ from atom.governance.taint_speaker import TaintSpeaker
 from atom.runs import store
 from atom.runs.journal import MAX_STEPS, read
 from atom.runs.models import Run
+from atom.runs.offering import from_json as from_offered
 from atom.runs.options import from_json
 from atom.runs.provenance import from_columns
 from atom.runs.reading import reading_of
@@ -34,6 +35,7 @@ async def brief_of(session: AsyncSession, run: Run, version: AgentVersion, above
         origin=from_columns(run.origin_labels, run.origin_said),
         vouching=tuple(await store.said_tasks(session, above)),
         recalled=from_recalled(run.recalled),
+        offered=from_offered(run.offered),
     )
 
 

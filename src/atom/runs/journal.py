@@ -28,15 +28,15 @@ from atom.runs.artefacts import Written
 from atom.runs.errors import NoteUnreadError
 from atom.runs.family import Family
 from atom.runs.models import Run, RunStatus, Step, StepKind, StepStatus, WaitReason
+from atom.runs.offering import to_json as to_offered
 from atom.runs.plan import Ask, Place, next_step
 from atom.runs.ports import Answered, ChosenModel
 from atom.runs.rating import of_run
-from atom.runs.recalling import Recollection
 from atom.runs.recalling import to_json as to_recalled
 from atom.runs.records import ReplyRecord, ToolRecord, reply_from_json, reply_to_json, tool_from_json, tool_to_json
 from atom.runs.sources import Source
 from atom.runs.spending import Spending, StepHooks
-from atom.runs.transcript import Recorded
+from atom.runs.transcript import Brief, Recorded
 from atom.runs.transitions import CANCEL, COMPLETE, FAIL, GO_ON, HAND_OVER, PAUSE, Move, park
 
 EVENT_TEXT = 2000  # characters of a text that an event carries; the journal has the whole
@@ -125,13 +125,15 @@ class Journal:
             await self._write(session, {})
             return await self._asked(session)
 
-    async def started(self, chosen: ChosenModel, labels: Iterable[Label], recalled: Recollection | None) -> None:
-        """From here on it is on record what the agent remembered: whoever goes on, goes on from the same."""
+    async def started(self, chosen: ChosenModel, labels: Iterable[Label], brief: Brief) -> None:
+        """From here on it is on record what the agent remembered and was offered: whoever goes on, goes on from it."""
+        recalled, offered = brief.recalled, brief.offered
         async with unit_of_work(self.sessions) as session:
             values = {"provider": chosen.provider, "model": chosen.model, "model_note": chosen.note}
-            await self._write(session, {**values, "labels": sorted(labels), "recalled": to_recalled(recalled)})
+            await self._write(session, {**values, "labels": sorted(labels), **_told(brief)})
             found = 0 if recalled is None else len(recalled.quoted) + len(recalled.mentioned)
-            data = {**values, "reason": chosen.reason, **({"recalled": found} if found else {})}
+            data: dict[str, Any] = {**values, "reason": chosen.reason, **({"recalled": found} if found else {})}
+            data |= {} if offered is None else {"skills": list(offered.skills)}
             await self._emit(session, EventType.RUN_STARTED, data)
 
     async def replied(self, turn: int, record: ReplyRecord, answered: Answered) -> None:
@@ -440,6 +442,10 @@ class Journal:
             "request": request,
             **ended,
         }
+
+
+def _told(brief: Brief) -> dict[str, Any]:
+    return {"recalled": to_recalled(brief.recalled), "offered": to_offered(brief.offered)}
 
 
 def read(steps: Sequence[Step]) -> Loaded:

@@ -13,7 +13,7 @@ import structlog
 from atom.durable.lease import FencedError
 from atom.errors import AtomError
 from atom.governance.decide import Decision, Trigger
-from atom.governance.models import EffectClass, Verdict
+from atom.governance.models import EffectClass, Label, Verdict
 from atom.governance.service import Wish
 from atom.governance.taint import TAINTING, Reading, answered, traceable
 from atom.infra.db import DatabaseUnavailableError, PoolExhaustedError
@@ -275,6 +275,7 @@ class AgentLoop:
             delegate=partial(self._delegate, key),
             agent_name=self.work.agent_name,
             labels=self._reading.labels,
+            label=self._label,
         )
         written: tuple[Written, ...] = ()
         try:
@@ -308,12 +309,19 @@ class AgentLoop:
         if paths and self._reading.tainted:
             await self.journal.label_ahead(paths, self._reading.labels)
 
+    async def _label(self, paths: Sequence[str], labels: frozenset[Label], given: Sequence[str]) -> None:
+        """What a tool is about to write carries what the run has read, what it was made of, and `labels`."""
+        every = self._reading.labels | labels | await self.journal.file_labels(given)
+        if paths and not every.isdisjoint(TAINTING):
+            await self.journal.label_ahead([plain_path(path) for path in paths], every & TAINTING)
+
     async def _labelled(self, tool: Tool, arguments: dict[str, object], output: ToolOutput) -> ToolRecord:
         shown = (*output.paths, *(line.path for line in output.sources))
         known = output.labels | await self.journal.file_labels(shown)
         traced = traceable(tool.action, arguments, self._reading)
         read = answered(tool.action, "", output.content, given=known, vouched=output.vouched, traced=traced)
-        return ToolRecord(output.content, None, output.sources, read.labels, read.vouched)
+        vouching = read.labels if output.code is None else read.labels - {Label.TRUSTED}
+        return ToolRecord(output.content, output.code, output.sources, vouching, read.vouched)
 
     def _failed(self, tool: Tool, text: str, code: str) -> ToolRecord:
         """What a failure says vouches for nothing, and may have the words of whoever was asked."""

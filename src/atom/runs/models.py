@@ -83,6 +83,7 @@ class Run(Leased, Base):
     `retry_of` is the first run of a line of retries. `parent_id` and `parent_step`: the call of another run that
     started this one. `labels`: of what it has read up to now. `origin_labels`, `origin_said`: see `Provenance`.
     `remember_at`: when its episode is to be written, once it has ended; None: it is. `recalled`: see `Recollection`.
+    `offered`: see `Offer`.
     """
 
     __tablename__ = "agent_execution"
@@ -132,6 +133,7 @@ class Run(Leased, Base):
     origin_said: Mapped[str | None]
     remember_at: Mapped[datetime | None] = mapped_column(deferred=True)
     recalled: Mapped[dict[str, Any] | None]
+    offered: Mapped[dict[str, Any] | None]
 
 
 class AgentTurn(Base):

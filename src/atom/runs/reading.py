@@ -19,6 +19,8 @@ def reading_of(brief: Brief, recorded: Recorded) -> Reading:
         reading.user_said(words)
     brief.origin.heard(reading, with_files(brief.task, brief.files), what="the task, which came from elsewhere")
     _earlier(reading, brief)
+    if brief.offered is not None:
+        reading.read(Read("the skills it was told of", brief.offered.text, frozenset({Label.TRUSTED})))
     if brief.recalled is not None:
         reading.read(Read("what the agent remembered", brief.recalled.text, brief.recalled.labels & TAINTING))
     for (turn, index), record in sorted(recorded.results.items()):

@@ -8,6 +8,7 @@ from atom.governance.models import Label
 from atom.kit.text import canonical_json
 from atom.llm.ports import Message, Role
 from atom.runs.models import Run
+from atom.runs.offering import Offer
 from atom.runs.options import NOTHING_ASKED, RunOptions
 from atom.runs.provenance import OWN_WORDS, Provenance, from_columns
 from atom.runs.recalling import Recollection
@@ -56,7 +57,7 @@ class Brief:
     """What a run starts from: the agent's instructions, earlier exchanges, the task with its files.
 
     `origin`: whose words the task is. `vouching`: what people said to the runs that this one works for. `recalled`:
-    what the agent remembered of it at its start.
+    what the agent remembered of it at its start. `offered`: the skills that it was told of.
     """
 
     instructions: str
@@ -67,6 +68,7 @@ class Brief:
     origin: Provenance = OWN_WORDS
     vouching: Sequence[str] = ()
     recalled: Recollection | None = None
+    offered: Offer | None = None
 
 
 def build(brief: Brief, recorded: Recorded) -> tuple[Message, ...]:
@@ -102,6 +104,8 @@ def _turn(turn: int, reply: ReplyRecord, recorded: Recorded) -> list[Message]:
 
 def _system(brief: Brief) -> str:
     parts = [brief.instructions, RULES]
+    if brief.offered is not None:
+        parts.append(brief.offered.text)
     if brief.options.response_schema is not None:
         parts.append(f"{SHAPE}\n{canonical_json(dict(brief.options.response_schema))}")
     if brief.options.instructions.strip():

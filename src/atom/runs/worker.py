@@ -24,6 +24,7 @@ from atom.runs.halting import HaltWatch
 from atom.runs.journal import Journal
 from atom.runs.local_control import LocalControl
 from atom.runs.loop import AgentLoop
+from atom.runs.offering import Offering
 from atom.runs.ports import DeltaSink, Models, Workspaces
 from atom.runs.reading import reading_of
 from atom.runs.recalling import Recalling
@@ -82,6 +83,7 @@ class RunWorker:
     halts: HaltWatch
     tracer: Tracer
     recalling: Recalling
+    offering: Offering
 
     async def advance(self, _: UUID) -> None:
         """Answer a ring: work until there is no run that could have its turn. May be called late or twice.
@@ -172,8 +174,9 @@ class RunWorker:
         work = claimed.work
         if claimed.first:
             recalled = await self.recalling.at_start(run.agent_id, run.task, run.conversation_id)
-            work = replace(work, brief=replace(work.brief, recalled=recalled))
-            await journal.started(chosen, reading_of(work.brief, NOTHING_RECORDED).labels, recalled)
+            offered = await self.offering.at_start(str(run.agent_id), work.tools, run.task)
+            work = replace(work, brief=replace(work.brief, recalled=recalled, offered=offered))
+            await journal.started(chosen, reading_of(work.brief, NOTHING_RECORDED).labels, work.brief)
         return AgentLoop(
             work=work,
             workspace=folder,

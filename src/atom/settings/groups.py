@@ -448,6 +448,21 @@ class SandboxSettings(Group):
         default=1_000_000, ge=1_000, le=100_000_000, description="Bytes that one execution may print."
     )
     disk_mb: int = Field(default=256, ge=1, le=65_536, description="MiB of files one execution may write.")
+    runner: str = Field(
+        default="",
+        description="Address of the process that runs skills: unix:///path or tcp://host:port. Empty: Atom starts one.",
+    )
+    listen: str = Field(
+        default="", description="Where `atom serve --role sandbox` listens. Empty: sandbox.sock in the home folder."
+    )
+    key: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="What Atom and a runner apart from it both know. Not set: the file sandbox.key in the home folder.",
+    )
+    keep_days: int = Field(
+        default=90, ge=1, le=36_500, description="Days that executions of skills are kept, with their files."
+    )
 
 
 class Settings(Group):

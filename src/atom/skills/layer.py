@@ -2,15 +2,25 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter
 
 from atom.agents.service import AgentService
 from atom.events.service import Outbox
+from atom.infra.db import Sessions
+from atom.retrieval.embedding_cache import EmbeddingCache
+from atom.retrieval.ports import Embedder
+from atom.settings import LoggingSettings, SandboxSettings
 from atom.skills.adapters.grammars import TreeSitter
 from atom.skills.bundle.reading import read_bytes
+from atom.skills.catalogue import Catalogue
+from atom.skills.execution.service import Executions
 from atom.skills.registry.records import checked_name, row_of
 from atom.skills.registry.service import Registry
 from atom.skills.registry.using import Use
+from atom.skills.sandbox.access import open_access
 from atom.skills.validation.service import Validator
 
 READERS = 2  # a bundle of 20 MB costs seconds of a processor
@@ -41,7 +51,32 @@ class SkillLayer:
     registry: Registry
     reader: Reader
     use: Use
+    executions: Executions
+    catalogue: Catalogue
+
+    async def aclose(self) -> None:
+        await self.executions.sandbox.aclose()
 
 
-def build_skills(agents: AgentService, outbox: Outbox) -> SkillLayer:
-    return SkillLayer(Registry(agents, outbox), Reader(Validator(TreeSitter())), Use(agents))
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What skills stand on."""
+
+    sessions: Sessions
+    outbox: Outbox
+    metrics: CollectorRegistry
+    home: Path
+    embedder: Embedder | None
+
+
+def build_skills(base: Base, agents: AgentService, settings: SandboxSettings, logging: LoggingSettings) -> SkillLayer:
+    """Raises InvalidError for a setting that cannot be."""
+    use = Use(agents)
+    sandbox = open_access(settings, base.home, log_level=logging.level, log_file=logging.file)
+    ended = Counter("atom_skill_runs_total", "Executions of skills that ended.", ["outcome"], registry=base.metrics)
+    executions = Executions(base.sessions, use, base.outbox, sandbox, settings, ended)
+    embedder = base.embedder
+    folder = base.home / "cache" / "embeddings"
+    cache = None if embedder is None else EmbeddingCache(folder / f"{embedder.name}-skills", embedder.dimensions)
+    catalogue = Catalogue(base.sessions, agents, embedder, cache)
+    return SkillLayer(Registry(agents, base.outbox), Reader(Validator(TreeSitter())), use, executions, catalogue)

@@ -14,9 +14,9 @@ from atom.tools.ports import Tool
 
 
 def builtin_tools(
-    settings: ToolSettings, *, clock: Clock, egress: EgressClient, search_text: Tool, memory: Sequence[Tool]
+    settings: ToolSettings, *, clock: Clock, egress: EgressClient, search_text: Tool, desks: Sequence[Tool]
 ) -> tuple[Tool, ...]:
-    """Every built-in tool. `search_text` and those of `memory` come from the composition root."""
+    """Every built-in tool. `search_text` and those of `desks` (memory, skills) come from the composition root."""
     return (
         list_files_tool(),
         read_file_tool(settings),
@@ -27,5 +27,5 @@ def builtin_tools(
         current_time_tool(clock),
         calculate_tool(),
         call_agent_tool(),
-        *memory,
+        *desks,
     )

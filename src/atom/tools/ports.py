@@ -1,6 +1,6 @@
 """What a tool is: a schema the model sees, an action governance knows, and one bounded coroutine."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ class SourceLine:
 class ToolOutput:
     """What a tool answers. `content` goes to the model (bounded by the tool); `sources` are the lines it showed, and
     `files` the paths in the workspace that it wrote, whole. `paths`: what else of the workspace it showed. `labels`:
-    of this very result, beside those the action always has; `vouched`: values in it that the tool itself stands for."""
+    of this very result, beside those the action always has; `vouched`: values in it that the tool itself stands for. `code`: the call
+    failed, and `content` says how."""
 
     content: str
     sources: tuple[SourceLine, ...] = ()
@@ -32,6 +33,7 @@ class ToolOutput:
     paths: tuple[str, ...] = ()
     labels: frozenset[Label] = frozenset()
     vouched: tuple[Vouched, ...] = ()
+    code: str | None = None
 
 
 Delegate = Callable[[str, str], Awaitable[ToolOutput]]
@@ -42,13 +44,21 @@ async def nobody(agent: str, _: str) -> ToolOutput:
     raise ToolError(f"agent: {agent!r} cannot be asked from here.", hint="Do it without that agent.")
 
 
+Labeller = Callable[[Sequence[str], frozenset[Label], Sequence[str]], Awaitable[None]]
+
+
+async def unlabelled(paths: Sequence[str], labels: frozenset[Label], given: Sequence[str]) -> None:
+    """The `label` of a call that is part of no run."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """Where a call happens. `workspace` is the agent's folder: the only files a tool may touch.
 
     `idempotency_key` is the same for a repeated call of the same step. `delegate(agent, task)` has another agent do a
     task and gives its answer; the run is parked meanwhile, and the tool called again when the answer is there.
-    `labels`: of everything that the run has read.
+    `labels`: of everything that the run has read. `label(paths, labels, given)`, before files are written whose names
+    the arguments do not tell: that they are made of what the run has read, and of the files `given`.
     """
 
     run_id: UUID
@@ -58,6 +68,7 @@ class ToolContext:
     delegate: Delegate = nobody
     agent_name: str = ""
     labels: frozenset[Label] = frozenset()
+    label: Labeller = unlabelled
 
 
 @dataclass(frozen=True, slots=True)

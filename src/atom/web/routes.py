@@ -35,6 +35,7 @@ from atom.runs.artefacts import ArtefactService
 from atom.runs.artefacts_api import artefact_routes
 from atom.runs.rating_api import rating_routes
 from atom.settings import Settings
+from atom.skills.execution import api as executions_api
 from atom.skills.registry import api as skills_api
 from atom.tools import api as tools_api
 from atom.training.api import session_routes, training_routes
@@ -77,6 +78,7 @@ def routers(settings: Settings, parts: Parts) -> tuple[APIRouter, ...]:
         memory_api.recall_routes(parts.memory, base.sessions, guard),
         memory_api.routes(parts.memory, base.sessions, guard),
         skills_api.routes(parts.skills, base.sessions, guard),
+        *skill_routers(parts),
         *model_routers(parts),
         ops_api.job_routes(parts.jobs, base.sessions, guard),
         ops_api.schema_routes(guard),
@@ -131,4 +133,13 @@ def governance_routers(parts: Parts) -> tuple[APIRouter, ...]:
         policy_routes(governance.policies, sessions, guard),
         grant_routes(governance.grants, sessions, guard),
         decision_cache_routes(governance.warming, sessions, guard),
+    )
+
+
+def skill_routers(parts: Parts) -> tuple[APIRouter, ...]:
+    base, guard, executions = parts.base, parts.guard, parts.skills.executions
+    return (
+        executions_api.start_routes(executions, parts.jobs, base.sessions, guard),
+        executions_api.execution_routes(executions, parts.jobs, base.sessions, guard),
+        executions_api.sandbox_routes(executions, guard),
     )

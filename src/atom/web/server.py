@@ -40,9 +40,10 @@ class ServerRole(StrEnum):
 
     WEB = "web"
     WORKER = "worker"
+    SANDBOX = "sandbox"
 
 
-ALL_ROLES = frozenset(ServerRole)
+ALL_ROLES = frozenset({ServerRole.WEB, ServerRole.WORKER})  # a sandbox is apart from both: they hold credentials
 
 
 class PortInUseError(UnavailableError):

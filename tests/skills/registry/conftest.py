@@ -1,12 +1,14 @@
 """A registry on a database of its own, and bundles that differ in one thing each."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from atom.agents.service import AgentService, Changes
@@ -15,7 +17,8 @@ from atom.governance.evidence.changes import ChangeBook
 from atom.governance.models import Maturity
 from atom.identity.models import Principal, Role
 from atom.infra.db import Sessions, unit_of_work
-from atom.skills.layer import SkillLayer, build_skills
+from atom.settings import LoggingSettings, SandboxSettings
+from atom.skills.layer import Base, SkillLayer, build_skills
 from atom.skills.registry.models import SkillVersion
 from atom.skills.registry.service import Consent, Imported
 from tests.skills.packing import zipped
@@ -96,7 +99,9 @@ def agents() -> AgentService:
 
 
 @pytest_asyncio.fixture
-async def desk(sessions: Sessions, agents: AgentService) -> Desk:
-    made = Desk(build_skills(agents, Outbox(Signal())), agents, sessions)
+async def desk(sessions: Sessions, agents: AgentService, tmp_path: Path) -> AsyncIterator[Desk]:
+    base = Base(sessions, Outbox(Signal()), CollectorRegistry(), tmp_path, None)
+    made = Desk(build_skills(base, agents, SandboxSettings(), LoggingSettings()), agents, sessions)
     await made.agent("worker")
-    return made
+    yield made
+    await made.layer.aclose()

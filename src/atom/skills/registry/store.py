@@ -1,10 +1,11 @@
 """SQL of skills."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import case, false, func, insert, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -74,6 +75,13 @@ async def versions(session: AsyncSession, skill_id: UUID, *, limit: int) -> Sequ
     return (await session.scalars(query.limit(limit))).all()
 
 
+async def newest_like(session: AsyncSession, skill_id: UUID, digits: str) -> SkillVersion | None:
+    """The one imported last whose hash begins with `digits` (hexadecimal)."""
+    query = select(SkillVersion).where(SkillVersion.skill_id == skill_id)
+    query = query.where(SkillVersion.digest.startswith(f"sha256:{digits}")).order_by(SkillVersion.number.desc())
+    return (await session.scalars(query.limit(1))).first()
+
+
 async def highest_number(session: AsyncSession, skill_id: UUID) -> int:
     return await session.scalar(select(func.max(SkillVersion.number)).where(SkillVersion.skill_id == skill_id)) or 0
 
@@ -103,6 +111,34 @@ async def body(session: AsyncSession, id_: UUID) -> Packed:
     query = select(SkillVersion.body, SkillVersion.body_sha256, SkillVersion.unpacked).where(SkillVersion.id == id_)
     row = (await session.execute(query)).one()
     return Packed(row.body, row.body_sha256, row.unpacked)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Of a skill in use what lists need. `online`: it declares hosts."""
+
+    name: str
+    agents: Sequence[str] | None
+    lowest_maturity: str
+    highest_risk: int
+    digest: str
+    description: str
+    risk: int
+    online: bool
+
+
+async def listed(session: AsyncSession) -> list[Listed]:
+    """Every skill with a version in use that somebody consented to, by name."""
+    hosts = SkillVersion.capabilities["hosts"]
+    online = case((func.jsonb_typeof(hosts) == "array", func.jsonb_array_length(hosts) > 0), else_=false())
+    query = select(
+        Skill.name, Skill.agents, Skill.lowest_maturity, Skill.highest_risk, SkillVersion.digest,
+        SkillVersion.description, SkillVersion.risk, online.label("online"),
+    )  # fmt: skip
+    query = query.join(SkillVersion, SkillVersion.id == Skill.current_id)
+    query = query.where(SkillVersion.status == Status.ACTIVE.value, SkillVersion.consented, SkillVersion.blocking == 0)
+    rows = (await session.execute(query.order_by(Skill.name.collate("C")))).all()
+    return [Listed(*row) for row in rows]
 
 
 async def active(session: AsyncSession) -> Sequence[tuple[Skill, SkillVersion]]:

@@ -15,10 +15,12 @@ from atom.kit.text import clean
 from atom.skills.bundle.models import Bundle
 from atom.skills.registry import store
 from atom.skills.registry.access import Refusal, refusal
-from atom.skills.registry.errors import SkillNotFoundError, SkillNotUsableError
+from atom.skills.registry.errors import SkillNotFoundError, SkillNotUsableError, SkillVersionNotFoundError
 from atom.skills.registry.models import Skill, SkillVersion, Status
 from atom.skills.registry.packing import unpack
 from atom.skills.registry.service import access_of
+
+HEX = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,14 @@ class Usable:
     capabilities: Mapping[str, Any]
     capabilities_digest: str
     risk: Risk
+    description: str = ""
+    paths: tuple[str, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """What it may reach, by its declaration."""
+        named = self.capabilities.get("hosts")
+        return tuple(one for one in named if isinstance(one, str)) if isinstance(named, list) else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +55,43 @@ class Use:
         Nobody disables the skill before this transaction ends: whatever it starts was started before. Raises
         SkillNotFoundError, SkillNotUsableError, AgentNotFoundError.
         """
-        skill = await store.by_name(session, clean(name), hold=True)
-        if skill is None:
-            raise SkillNotFoundError(name)
-        found = await store.by_ids(session, [skill.current_id] if skill.current_id else [])
-        if not found or not _consented(found[0]):
-            raise _refused(Refusal.NOT_ACTIVE, skill, agent)
-        version, asking = found[0], await self.agents.get(session, agent)
+        skill, version = await self._active(session, name, agent)
+        asking = await self.agents.get(session, agent)
         why = refusal(access_of(skill), agent=asking.name, maturity=Maturity(asking.maturity), risk=Risk(version.risk))
         if why is not None:
             raise _refused(why, skill, asking.name)
-        return Usable(
-            name=skill.name,
-            version_id=version.id,
-            number=version.number,
-            digest=version.digest,
-            manifest=version.manifest,
-            capabilities=version.capabilities,
-            capabilities_digest=version.capabilities_digest,
-            risk=Risk(version.risk),
-        )
+        return _usable(skill, version)
+
+    async def by_person(self, session: AsyncSession, name: str) -> Usable:
+        """The version in use, for somebody whose permission was looked at. Held as `usable` holds it."""
+        return _usable(*await self._active(session, name, ""))
+
+    async def trial(self, session: AsyncSession, name: str, version: str) -> Usable:
+        """A version that somebody wants to try who may approve it: by digits that its hash begins with, else the one
+        imported last. Not one that was taken out of use. Held as `usable` holds it."""
+        skill = await self._held(session, name)
+        wanted = version.removeprefix("sha256:").lower()
+        if wanted and not set(wanted) <= HEX:
+            raise SkillVersionNotFoundError(skill.name, version)
+        found = await store.newest_like(session, skill.id, wanted)
+        if found is None:
+            raise SkillVersionNotFoundError(skill.name, version)
+        if found.status in {Status.DISABLED, Status.RETIRED}:
+            raise _refused(Refusal.NOT_ACTIVE, skill, "")
+        return _usable(skill, found)
+
+    async def _active(self, session: AsyncSession, name: str, agent: str) -> tuple[Skill, SkillVersion]:
+        skill = await self._held(session, name)
+        found = await store.by_ids(session, [skill.current_id] if skill.current_id else [])
+        if not found or not _consented(found[0]):
+            raise _refused(Refusal.NOT_ACTIVE, skill, agent)
+        return skill, found[0]
+
+    async def _held(self, session: AsyncSession, name: str) -> Skill:
+        skill = await store.by_name(session, clean(name), hold=True)
+        if skill is None:
+            raise SkillNotFoundError(name)
+        return skill
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +116,21 @@ async def content(session: AsyncSession, usable: Usable) -> Stored:
     """Of what `usable` allowed."""
     (version,) = await store.by_ids(session, [usable.version_id])
     return await stored(session, version)
+
+
+def _usable(skill: Skill, version: SkillVersion) -> Usable:
+    return Usable(
+        name=skill.name,
+        version_id=version.id,
+        number=version.number,
+        digest=version.digest,
+        manifest=version.manifest,
+        capabilities=version.capabilities,
+        capabilities_digest=version.capabilities_digest,
+        risk=Risk(version.risk),
+        description=version.description,
+        paths=tuple(one["path"] for one in version.files),
+    )
 
 
 def _consented(version: SkillVersion) -> bool:

@@ -13,6 +13,8 @@ from atom.kit.ids import new_id
 
 MAX_FILES = 500
 MAX_NAME = 200
+MAX_ARGUMENTS = 64
+MAX_ARGUMENT_BYTES = 32_768
 RESERVED = frozenset({"output", "tmp"})  # folders that are there in every execution
 MIB = 1 << 20
 
@@ -105,8 +107,9 @@ class Limits:
 class Spec:
     """A program and what it gets. It works in a folder that holds `files` and the empty folders `output` and `tmp`.
 
-    `entry` names one of `files`; `input` is what it reads on standard input (JSON). `needs` has the least level of each
-    guarantee without which it must not run. Raises InvalidError for names that could lead out of the folder.
+    `entry` names one of `files`, `arguments` follow it on its command line; `input` is what it reads on standard input
+    (JSON). `needs` has the least level of each guarantee without which it must not run. Raises InvalidError for names
+    that could lead out of the folder.
     """
 
     language: Language
@@ -116,12 +119,17 @@ class Spec:
     limits: Limits = field(default_factory=Limits)
     needs: Mapping[Guarantee, Level] = field(default_factory=lambda: NEEDS)
     id: UUID = field(default_factory=new_id)
+    arguments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.entry not in self.files:
             raise InvalidError("The program to start is not among the files.", field="entry")
         if len(self.files) > MAX_FILES:
             raise InvalidError(f"More than {MAX_FILES} files.", field="files")
+        if len(self.arguments) > MAX_ARGUMENTS:
+            raise InvalidError(f"More than {MAX_ARGUMENTS} arguments.", field="arguments")
+        if any("\0" in one or len(one.encode("utf-8", "replace")) > MAX_ARGUMENT_BYTES for one in self.arguments):
+            raise InvalidError("An argument is too long, or has a NUL character.", field="arguments")
         for name in self.files:
             if not _is_plain(name):
                 raise InvalidError("A file's name is not a plain relative path.", field="files", name=name[:MAX_NAME])

@@ -114,7 +114,7 @@ class SupervisedSandbox:
             "mark": mark_of(spec.id),
             "backend": self.name,
             "bwrap": self.bwrap,
-            "command": interpreter.command(spec.entry),
+            "command": [*interpreter.command(spec.entry), *spec.arguments],
             "read": list(interpreter.read),
             "environment": _environment(nonce),
             "files": dict(spec.files),

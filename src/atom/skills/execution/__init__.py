@@ -1,0 +1,1 @@
+"""Running the scripts of skills: who may, what came of it, and a row for each."""

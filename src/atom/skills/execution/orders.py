@@ -1,0 +1,69 @@
+"""What somebody wants run."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from atom.errors import InvalidError, TooLargeError
+from atom.kit.text import clean
+from atom.skills.execution.models import Purpose
+from atom.skills.sandbox.models import MAX_ARGUMENT_BYTES, MAX_ARGUMENTS
+
+INPUTS = "input"  # the folder of the files that are given to a script
+MAX_INPUT = 1_000_000
+MAX_FILES = 50
+MAX_FILE_BYTES = 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """`script` "": the only one. `input` is JSON, on its standard input. `files` by name, below the folder `input`.
+
+    `version`: hexadecimal digits that the content's hash begins with, where the caller has read it. `online`: whether
+    it may be one that declares hosts; None: either. `call_key`: the same for a repeated call. Raises InvalidError.
+    """
+
+    skill: str
+    actor: str
+    script: str = ""
+    arguments: Sequence[str] = ()
+    input: str = "null"
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    version: str = ""
+    purpose: Purpose = Purpose.RUN
+    agent: str | None = None
+    agent_id: UUID | None = None
+    run_id: UUID | None = None
+    call_key: str | None = None
+    online: bool | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.arguments) > MAX_ARGUMENTS:
+            raise InvalidError(f"arguments: more than {MAX_ARGUMENTS}.", field="arguments")
+        if any("\0" in one or clean(one) != one or len(one.encode()) > MAX_ARGUMENT_BYTES for one in self.arguments):
+            raise InvalidError(
+                f"arguments: one has a NUL character, or more than {MAX_ARGUMENT_BYTES} bytes.", field="arguments"
+            )
+        if len(self.files) > MAX_FILES:
+            raise InvalidError(f"files: more than {MAX_FILES}.", field="files")
+        if sum(map(len, self.files.values())) > MAX_FILE_BYTES:
+            raise TooLargeError(f"files: more than {MAX_FILE_BYTES} bytes together.", field="files")
+        _check_json(self.input)
+
+
+def _check_json(text: str) -> None:
+    if len(text) > MAX_INPUT:
+        raise TooLargeError(f"input: more than {MAX_INPUT} characters.", field="input")
+    try:
+        json.loads(text, parse_constant=_refused)
+    except (ValueError, RecursionError) as error:
+        why = str(error)[:200]
+        raise InvalidError(
+            f"input: it is not JSON: {why}.", hint='A text is JSON in quotes: "..."', field="input"
+        ) from None
+
+
+def _refused(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,0 +1,120 @@
+"""The way of a web or worker process to the sandbox: a runner elsewhere, or a child of its own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+
+from atom.errors import InvalidError
+from atom.settings import SandboxSettings
+from atom.skills.sandbox.adapters.child import RunnerChild
+from atom.skills.sandbox.adapters.remote import RemoteSandbox, RunnerUnavailableError
+from atom.skills.sandbox.models import ExitReason, Report, Result, Spec
+from atom.skills.sandbox.runner.address import Address
+from atom.skills.sandbox.runner.handshake import SHORTEST_KEY, new_key
+
+SOCKET = "sandbox.sock"
+KEY_FILE = "sandbox.key"
+log = structlog.get_logger(service="skill_sandbox")
+
+
+@dataclass(slots=True)
+class SandboxAccess:
+    """Nothing is started or connected to before it is needed. `away`: the last attempt found no sandbox."""
+
+    settings: SandboxSettings
+    home: Path
+    child: RunnerChild
+    away: str = ""
+    used: bool = False
+
+    @property
+    def own(self) -> bool:
+        return not self.settings.runner
+
+    async def run(self, spec: Spec) -> Result:
+        """As the port has it: the result says what went wrong."""
+        try:
+            sandbox = await self._sandbox()
+        except RunnerUnavailableError as error:
+            self.away = error.message
+            return Result(id=spec.id, backend="", reason=ExitReason.ENGINE, detail=error.message)
+        result = await sandbox.run(spec)
+        self.away = result.detail if result.reason is ExitReason.ENGINE and not result.backend else ""
+        return result
+
+    async def report(self) -> Report:
+        """Raises RunnerUnavailableError, with what no backend keeps where none will do."""
+        try:
+            found = await (await self._sandbox()).report()
+        except RunnerUnavailableError as error:
+            self.away = error.message
+            raise
+        self.away = ""
+        return found
+
+    async def kill(self, execution_id: UUID) -> bool:
+        """Raises RunnerUnavailableError."""
+        return await (await self._sandbox()).kill(execution_id)
+
+    async def aclose(self) -> None:
+        await self.child.aclose()
+
+    async def _sandbox(self) -> RemoteSandbox:
+        self.used = True
+        if self.own:
+            return await self.child.at_work()
+        address = Address.parse(self.settings.runner, "ATOM_SANDBOX__RUNNER")
+        return RemoteSandbox(address, shared_key(self.settings, self.home))
+
+
+def open_access(settings: SandboxSettings, home: Path, *, log_level: str, log_file: Path | None) -> SandboxAccess:
+    """Raises InvalidError for an address that is none."""
+    if settings.runner:
+        Address.parse(settings.runner, "ATOM_SANDBOX__RUNNER")
+    return SandboxAccess(settings, home, RunnerChild(settings, log_level, log_file))
+
+
+def shared_key(settings: SandboxSettings, home: Path) -> bytes:
+    """Raises RunnerUnavailableError where nobody has made one yet."""
+    if settings.key is not None:
+        return settings.key.get_secret_value().encode()
+    path = home / KEY_FILE
+    try:
+        found = path.read_bytes().strip()
+    except OSError as error:
+        raise RunnerUnavailableError(
+            f"The runner's key cannot be read from {path}: {error.strerror}.",
+            hint="Set ATOM_SANDBOX__KEY here and there, or let both use one home folder.",
+        ) from error
+    if len(found) < SHORTEST_KEY:
+        raise RunnerUnavailableError(f"{path} holds no key.", hint="Remove it and start the runner again.")
+    return found
+
+
+def own_key(settings: SandboxSettings, home: Path, address: Address) -> bytes:
+    """A runner's side: made where there is none; over TCP it must be set.
+
+    Raises InvalidError, RunnerUnavailableError.
+    """
+    if settings.key is None and not address.path:
+        raise InvalidError(
+            "ATOM_SANDBOX__KEY is not set, and others could reach a runner on TCP.",
+            hint="Set one secret of at least 32 characters here and where Atom runs.",
+            field="ATOM_SANDBOX__KEY",
+        )
+    path = home / KEY_FILE
+    if settings.key is None and not path.exists():
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = path.with_name(f".{KEY_FILE}.part")
+        draft.unlink(missing_ok=True)
+        draft.touch(mode=0o600)
+        draft.write_bytes(new_key())
+        draft.rename(path)
+    return shared_key(settings, home)
+
+
+def own_address(settings: SandboxSettings, home: Path) -> Address:
+    """Raises InvalidError."""
+    return Address.parse(settings.listen or f"unix://{home / SOCKET}", "ATOM_SANDBOX__LISTEN")

@@ -1,0 +1,105 @@
+"""A sandbox that another process holds: the runner."""
+
+import asyncio
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from atom.errors import UnavailableError
+from atom.skills.sandbox.models import ExitReason, Report, Result, Spec
+from atom.skills.sandbox.runner.address import Address
+from atom.skills.sandbox.runner.handshake import WrongKeyError, introduce
+from atom.skills.sandbox.runner.messages import BadMessageError, Reply, Request, receive, running, send
+
+QUEUE_SECONDS = 600.0  # for a turn
+GRACE_SECONDS = 60.0  # beyond the program's own limit, and what the runner allows itself
+ASK_SECONDS = 30.0
+log = structlog.get_logger(service="skill_sandbox")
+
+
+class RunnerUnavailableError(UnavailableError):
+    """Nobody answers at the runner's address, or whoever answers there is no runner of this Atom."""
+
+    code = "sandbox_unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSandbox:
+    """`key` is known to the runner as well."""
+
+    address: Address
+    key: bytes
+
+    async def report(self) -> Report:
+        """What its canaries saw at its start. Raises RunnerUnavailableError."""
+        reply = await self._ask(Request(do="report"))
+        if reply.report is None:
+            raise RunnerUnavailableError(reply.refused or "The runner told nothing.")
+        return reply.report
+
+    async def kill(self, execution_id: UUID) -> bool:
+        """Raises RunnerUnavailableError."""
+        return bool((await self._ask(Request(do="kill", id=execution_id))).done)
+
+    async def run(self, spec: Spec) -> Result:
+        """Never raises for an engine that is away or breaks: the result says so. A cancelled call ends the program."""
+        began = False
+        try:
+            async with self._connected() as (reader, writer):
+                await send(writer, running(spec))
+                async with asyncio.timeout(QUEUE_SECONDS):
+                    reply = await receive(reader, Reply)
+                began = reply.began
+                if began:
+                    async with asyncio.timeout(spec.limits.seconds + GRACE_SECONDS):
+                        reply = await receive(reader, Reply)
+        except RunnerUnavailableError as error:
+            return _missing(spec, error.message)
+        except TimeoutError:
+            return _failed(spec, "The runner did not answer in time." if began else "No turn came: too much runs.")
+        except (EOFError, OSError):
+            return _failed(spec, "The runner went away.")
+        except BadMessageError as error:
+            return _failed(spec, f"The runner said what nobody may say: {error}.")
+        if reply.result is None or reply.result.id != spec.id:
+            return _missing(spec, reply.refused) if reply.refused else _failed(spec, "The runner gave no result.")
+        return reply.result
+
+    async def _ask(self, request: Request) -> Reply:
+        try:
+            async with asyncio.timeout(ASK_SECONDS), self._connected() as (reader, writer):
+                await send(writer, request)
+                return await receive(reader, Reply)
+        except (EOFError, OSError, TimeoutError, BadMessageError) as error:
+            raise RunnerUnavailableError(f"The sandbox's runner at {self.address} does not answer.") from error
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
+        hint = "`atom serve --role sandbox` starts one; `atom skills sandbox probe` shows what works on a machine."
+        try:
+            reader, writer = await self.address.connect()
+        except (OSError, TimeoutError) as error:
+            raise RunnerUnavailableError(f"No runner of the sandbox is at {self.address}.", hint=hint) from error
+        try:
+            try:
+                await introduce(reader, writer, self.key)
+            except (WrongKeyError, EOFError, TimeoutError, OSError) as error:
+                why = "does not know the key" if isinstance(error, EOFError | WrongKeyError) else "does not answer"
+                raise RunnerUnavailableError(f"Who listens at {self.address} {why}.", hint=hint) from error
+            yield reader, writer
+        finally:
+            writer.close()
+
+
+def _missing(spec: Spec, detail: str) -> Result:
+    """Without a backend's name: there was none."""
+    return Result(id=spec.id, backend="", reason=ExitReason.ENGINE, detail=detail)
+
+
+def _failed(spec: Spec, detail: str) -> Result:
+    log.warning("sandbox.engine_failed", execution_id=str(spec.id), detail=detail)
+    return Result(id=spec.id, backend="runner", reason=ExitReason.ENGINE, detail=detail)

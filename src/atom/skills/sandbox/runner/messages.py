@@ -1,0 +1,105 @@
+"""What Atom and a runner say to each other: JSON with a length before it, bytes inside it as base64.
+
+Neither end trusts the other: each message is bounded, and checked against what it may be.
+"""
+
+from asyncio import IncompleteReadError, StreamReader, StreamWriter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from atom.errors import AtomError
+from atom.skills.sandbox.models import Report, Result, Spec
+
+LENGTH = 8
+MOST_BYTES = 512 << 20  # the files of an execution are bounded by the disk it gets, its artefacts by their own limit
+HELLO_BYTES = 1024
+T = TypeVar("T", bound=BaseModel)
+
+
+class BadMessageError(Exception):
+    """The other end said something that nobody may say."""
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_bytes="base64", val_json_bytes="base64")
+
+
+class Challenge(Message):
+    """The first word of a runner. `version` is that of all messages here."""
+
+    version: int
+    nonce: str
+
+
+class Response(Message):
+    """`proof` shows that the key is known; `nonce` asks the runner to show it too."""
+
+    proof: str
+    nonce: str
+
+
+class Proof(Message):
+    proof: str
+
+
+class Request(Message):
+    """One for each connection. To let go of the connection ends what it asked for."""
+
+    do: Literal["run", "report", "kill"]
+    spec: Spec | None = None
+    id: UUID | None = None
+
+
+class Reply(Message):
+    """`began`: the execution has its turn, and another reply comes at its end. `refused`: why nothing was done."""
+
+    began: bool = False
+    report: Report | None = None
+    result: Result | None = None
+    done: bool | None = None
+    refused: str = ""
+
+
+def running(spec: Spec) -> Request:
+    return Request(do="run", spec=replace(spec, files=dict(spec.files), needs=dict(spec.needs)))
+
+
+def ended(result: Result) -> Reply:
+    return Reply(result=replace(result, levels=dict(result.levels)))
+
+
+def reported(report: Report) -> Reply:
+    return Reply(report=replace(report, evidence=dict(report.evidence)))
+
+
+async def send(writer: StreamWriter, message: Message) -> None:
+    body = message.model_dump_json().encode()
+    writer.write(len(body).to_bytes(LENGTH, "little") + body)
+    await writer.drain()
+
+
+async def receive(reader: StreamReader, kind: type[T], *, most: int = MOST_BYTES) -> T:
+    """Raises EOFError when the other end went away, BadMessageError for what is no such message."""
+    try:
+        length = int.from_bytes(await reader.readexactly(LENGTH), "little")
+        if length > most:
+            raise BadMessageError(f"a message of {length} bytes")
+        body = await reader.readexactly(length)
+    except IncompleteReadError:
+        raise EOFError from None
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise BadMessageError(f"not a {kind.__name__}: {_places(error)}") from None
+    except AtomError as error:  # what a name or a limit inside it may not be
+        raise BadMessageError(error.message) from None
+
+
+def _places(error: ValidationError) -> str:
+    """Where it is wrong; never what stands there."""
+    found: list[Mapping[str, object]] = [dict(one) for one in error.errors(include_url=False, include_input=False)]
+    return ", ".join(f"{one['loc']} {one['type']}" for one in found[:3])

@@ -1,0 +1,103 @@
+"""A runner's door: who knows the key may have programs run in its sandbox, and nothing else."""
+
+import asyncio
+import os
+from asyncio import StreamReader, StreamWriter
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from atom.skills.sandbox.errors import NoSandboxError
+from atom.skills.sandbox.models import Report
+from atom.skills.sandbox.ports import Sandbox
+from atom.skills.sandbox.runner.handshake import WrongKeyError, admit
+from atom.skills.sandbox.runner.messages import BadMessageError, Reply, Request, ended, receive, reported, send
+
+PER_PROCESSOR = 2  # programs at once: they wait for their interpreter's files about half of a short life
+MOST_CONNECTIONS = 256
+REQUEST_SECONDS = 60.0
+STOP_SECONDS = 30.0
+log = structlog.get_logger(service="skill_sandbox")
+
+
+@dataclass(slots=True)
+class Runner:
+    """`sandbox` None: none works here, and every request is told `why`."""
+
+    key: bytes
+    sandbox: Sandbox | None
+    report: Report | None
+    why: NoSandboxError | None = None
+    turns: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(PER_PROCESSOR * len(os.sched_getaffinity(0)))
+    )
+    answering: "set[asyncio.Task[None]]" = field(default_factory=set)
+
+    async def stop(self) -> None:
+        """End what runs, and the sandbox."""
+        for task in self.answering:
+            task.cancel()
+        if self.answering:
+            await asyncio.wait(self.answering, timeout=STOP_SECONDS)
+        if self.sandbox is not None:
+            await self.sandbox.close()
+
+    async def answer(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """One connection, one request."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.answering.add(task)
+        try:
+            if len(self.answering) > MOST_CONNECTIONS:
+                log.warning("sandbox.runner_full", connections=len(self.answering))
+                return
+            await admit(reader, writer, self.key)
+            async with asyncio.timeout(REQUEST_SECONDS):
+                request = await receive(reader, Request)
+            await self._serve(request, reader, writer)
+        except WrongKeyError as error:
+            log.warning("sandbox.stranger_refused", error_code="wrong_key", why=str(error))
+        except BadMessageError as error:
+            log.warning("sandbox.message_refused", error_code="bad_message", why=str(error))
+        except (EOFError, TimeoutError, OSError):
+            log.info("sandbox.connection_lost")
+        finally:
+            self.answering.discard(task)
+            writer.close()
+
+    async def _serve(self, request: Request, reader: StreamReader, writer: StreamWriter) -> None:
+        if self.sandbox is None or self.report is None:
+            await send(writer, Reply(refused=str(self.why)))
+        elif request.do == "report":
+            await send(writer, reported(self.report))
+        elif request.do == "kill" and request.id is not None:
+            await send(writer, Reply(done=await self.sandbox.kill(request.id)))
+        elif request.do == "run" and request.spec is not None:
+            await self._run(self.sandbox, request, reader, writer)
+        else:
+            raise BadMessageError(f"nothing to {request.do}")
+
+    async def _run(self, sandbox: Sandbox, request: Request, reader: StreamReader, writer: StreamWriter) -> None:
+        """A caller who goes away ends it."""
+        assert request.spec is not None
+        work = asyncio.create_task(self._in_turn(sandbox, request, writer))
+        gone = asyncio.create_task(reader.read(1))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                log.info("sandbox.caller_gone", execution_id=str(request.spec.id))
+                work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+        finally:
+            for task in (work, gone):
+                task.cancel()
+            await asyncio.wait({work, gone})
+
+    async def _in_turn(self, sandbox: Sandbox, request: Request, writer: StreamWriter) -> None:
+        assert request.spec is not None
+        async with self.turns:
+            await send(writer, Reply(began=True))
+            result = await sandbox.run(request.spec)
+        await send(writer, ended(result))
