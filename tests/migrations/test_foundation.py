@@ -23,7 +23,7 @@ from atom.infra.db import Base
 from atom.infra.schema import MIGRATIONS, head, migrate
 from tests.conftest import Cluster
 
-WITHOUT_MODELS = {"alembic_version", "skill_execution", "idempotency_key", "budget_reservation", "halt", "episode_body"}
+WITHOUT_MODELS = {"alembic_version", "idempotency_key", "budget_reservation", "halt", "episode_body"}
 GUIDE = {
     "episodes by tier": """SELECT storage_tier, COUNT(*) as episode_count,
         pg_size_pretty(pg_total_relation_size('episode')) as table_size FROM episode GROUP BY storage_tier""",
@@ -133,7 +133,9 @@ def test_audit_only_grows(connection: psycopg.Connection[Any], statement: str) -
     [
         "INSERT INTO app_user (id, name, role) VALUES (gen_random_uuid(), 'x', 'god')",
         "INSERT INTO job (id, kind, status, created_by) VALUES (gen_random_uuid(), 'k', 'sleeping', 'a')",
-        "INSERT INTO skill_execution (id, skill_name, status) VALUES (gen_random_uuid(), 'x', 'maybe')",
+        """INSERT INTO skill_execution
+        (id, skill_name, version_id, digest, purpose, actor, script, arguments, input, status)
+        VALUES (gen_random_uuid(), 'x', gen_random_uuid(), '', 'run', '', '', '{}', '', 'maybe')""",
     ],
 )
 def test_unknown_word_for_a_state_is_refused(connection: psycopg.Connection[Any], statement: str) -> None:

@@ -263,6 +263,7 @@ def _print_run(out: Output, run: Run) -> None:
             ("priority", run.priority),
             ("has read", ", ".join(run.labels) or None),
             ("recalled", _recalled(run)),
+            ("skills", ", ".join(run.offered)),
             ("part of", run.parent_id),
             ("retry of", run.retry_of),
             ("model", model),

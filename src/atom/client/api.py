@@ -35,6 +35,7 @@ from atom.client.models import (
     Tool,
     Upload,
 )
+from atom.client.skill_runs import SkillRuns
 from atom.client.skills import Skills
 from atom.client.transport import CONNECT_SECONDS, Pause, Transport, checked_url, segment
 from atom.client.triggers import Triggers
@@ -263,6 +264,7 @@ class AtomClient:
         self.triggers = Triggers(self.transport)
         self.episodes = Episodes(self.transport)
         self.skills = Skills(self.transport)
+        self.skill_runs = SkillRuns(self.transport)
 
     async def conversation(self, conversation_id: str) -> Conversation:
         return await self.transport.ask(Conversation, "GET", f"/api/conversations/{segment(conversation_id)}")

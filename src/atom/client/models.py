@@ -120,6 +120,7 @@ class Run(Wire):
     priority: str = "normal"
     labels: tuple[str, ...] = ()
     recalled: RecalledAtStart | None = None
+    offered: tuple[str, ...] = ()
     pause_requested: bool = False
     retry_of: str | None = None
     parent_id: str | None = None

@@ -1,21 +1,30 @@
 """Watching a job to its end by asking, over interruptions that pass."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol, TypeVar
 
 from atom.client.errors import LostStreamError
 from atom.client.follow import PATIENCE, OnDrop
-from atom.client.models import Job
 from atom.client.transport import Pause, backoff
 from atom.errors import AtomError
 
 FASTEST, SLOWEST = 0.2, 2.0
 
 
+class Ends(Protocol):
+    @property
+    def ended(self) -> bool: ...
+
+
+E = TypeVar("E", bound=Ends)
+
+
 async def watch(
-    ask: Callable[[], Awaitable[Job]], *, pause: Pause, on_drop: OnDrop | None = None, patience: int = PATIENCE
-) -> AsyncIterator[Job]:
-    """States of the job, the last one ended. Asks more slowly the longer nothing changes."""
-    wait, failures, before, problem = FASTEST, 0, None, ""
+    ask: Callable[[], Awaitable[E]], *, pause: Pause, on_drop: OnDrop | None = None, patience: int = PATIENCE
+) -> AsyncIterator[E]:
+    """States of a job, or of what is like one, the last one ended. Asks more slowly the longer nothing changes."""
+    before: E | None = None
+    wait, failures, problem = FASTEST, 0, ""
     while failures <= patience:
         try:
             job = await ask()

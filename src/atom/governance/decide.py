@@ -121,7 +121,11 @@ class Decision:
 
     @property
     def text(self) -> str:
-        spoke = [one for one in self.rules if one.reason is self.reason or one.verdict is not Verdict.ALLOW]
+        spoke = [
+            one
+            for one in self.rules
+            if one.reason is self.reason or one.verdict is not Verdict.ALLOW or one.risk is not None
+        ]
         named = [f"{one.rule}: {one.detail}".rstrip(": ") for one in spoke]
         said = EXPLAIN[self.reason] + (f" ({'; '.join(named)})" if named else "")
         return said + (f" They wrote: {self.note}" if self.note else "")

@@ -20,6 +20,7 @@ from atom.kit.pages import MAX_LIMIT, parse_cursor, to_page
 from atom.runs.control import Review, ReviewDecision, RunControl
 from atom.runs.indexing import INDEX_JOB
 from atom.runs.models import Priority, Run, RunStatus, Step, WaitReason
+from atom.runs.offering import from_json as from_offered
 from atom.runs.options import RunOptions
 from atom.runs.ports import Workspaces
 from atom.runs.recalling import from_json as from_recalled
@@ -82,6 +83,7 @@ class RunOut(BaseModel):
     model_note: str | None
     usage: UsageOut
     labels: list[Label] = Field(description="Of what it has read: untrusted, secret. None: only what people vouch for.")
+    offered: list[str] = Field(default_factory=list, description="Skills that the agent was told of at its start.")
     recalled: RecalledOut | None = Field(description="What the agent remembered of the task before it began.")
     requested_by: str
     created_at: datetime
@@ -360,6 +362,11 @@ def _open_call(step: Step) -> OpenCallOut:
     return OpenCallOut(step=step.key, tool=step.name, arguments=arguments, started_at=step.started_at)
 
 
+def _offered(run: Run) -> list[str]:
+    found = from_offered(run.offered)
+    return [] if found is None else list(found.skills)
+
+
 def _recalled(run: Run) -> RecalledOut | None:
     found = from_recalled(run.recalled)
     return None if found is None else RecalledOut(quoted=list(found.quoted), mentioned=list(found.mentioned))
@@ -411,6 +418,7 @@ def _out(run: Run, agent: str) -> RunOut:
         ),
         labels=[Label(label) for label in run.labels],
         recalled=_recalled(run),
+        offered=_offered(run),
         requested_by=run.requested_by,
         created_at=run.created_at,
         started_at=run.started_at,

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from atom.agents.models import Agent
 from atom.errors import AtomError
 from atom.governance.decide import Reason, Spoken
-from atom.governance.models import Action
+from atom.governance.models import Action, Verdict
 from atom.governance.wish import Wish
 from atom.skills.execution.orders import Order
 from atom.skills.execution.permission import allowed
@@ -31,6 +31,7 @@ class SkillSpeaker:
         order = Order(name, f"agent:{agent.name}", version=version, agent=agent.name, online=ONLINE[action.name])
         try:
             usable = await allowed(session, self.use, order)
-        except AtomError:
-            detail = f"its risk is {usable.risk.name.lower()}"
+        except AtomError as error:
+            return (Spoken(f"skill:{name[:64]}", Reason.SKILL, Verdict.DENY, detail=str(error)),)
+        detail = f"its risk is {usable.risk.name.lower()}"
         return (Spoken(f"skill:{usable.name}", Reason.SKILL, risk=usable.risk, detail=detail),)

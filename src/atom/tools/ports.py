@@ -23,8 +23,8 @@ class SourceLine:
 class ToolOutput:
     """What a tool answers. `content` goes to the model (bounded by the tool); `sources` are the lines it showed, and
     `files` the paths in the workspace that it wrote, whole. `paths`: what else of the workspace it showed. `labels`:
-    of this very result, beside those the action always has; `vouched`: values in it that the tool itself stands for. `code`: the call
-    failed, and `content` says how."""
+    of this very result, beside those the action always has; `vouched`: values in it that the tool itself stands for.
+    `code`: the call failed, and `content` says how."""
 
     content: str
     sources: tuple[SourceLine, ...] = ()

@@ -1,5 +1,7 @@
--- Executions of skills: a row for each, which the troubleshooting guide asks by skill, message and time.
+-- Executions of skills: a row for each, which the troubleshooting guide asks by skill, message and time. The table was
+-- there for the guide's queries; no release has written a row into it.
 
+DROP TABLE skill_execution;
 CREATE TABLE skill_execution (
     id uuid PRIMARY KEY,
     skill_name text NOT NULL,
@@ -40,7 +42,7 @@ CREATE TABLE skill_execution (
 CREATE INDEX idx_skill_execution_name ON skill_execution (skill_name, id DESC);
 CREATE INDEX idx_skill_execution_failed ON skill_execution (created_at) WHERE status = 'failed';
 CREATE INDEX idx_skill_execution_open ON skill_execution (ends_by) WHERE status IN ('queued', 'running');
-CREATE INDEX idx_skill_execution_age ON skill_execution (created_at);
+CREATE INDEX idx_skill_execution_created_at ON skill_execution (created_at);
 
 CREATE TABLE skill_execution_file (
     execution_id uuid NOT NULL REFERENCES skill_execution (id) ON DELETE CASCADE,
