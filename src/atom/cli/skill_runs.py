@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,12 +21,11 @@ from atom.infra import log
 from atom.settings import load
 from atom.skills.bundle.reading import read_path
 from atom.skills.errors import BundleError
-from atom.skills.execution.models import ExecutionStatus
 from atom.skills.execution.trial import Trial, trial
 from atom.skills.sandbox.service import open_sandbox
 
 SkillArgument = Annotated[str, typer.Argument(metavar="SKILL", help="Name of the skill.")]
-Script = Annotated[str, typer.Argument(metavar="[SCRIPT]", help="Path or name of the script; else the only one.")]
+Script = Annotated[str, typer.Argument(metavar="SCRIPT", help="Path or name of the script; else the only one.")]
 Arguments = Annotated[list[str] | None, typer.Option("--arg", metavar="TEXT", help="For its command line; repeatable.")]
 Input = Annotated[str | None, typer.Option("--input", metavar="JSON", help="What it reads; @FILE reads it from there.")]
 Files = Annotated[
@@ -34,6 +34,14 @@ Files = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Put the files that it makes there.")]
 Version = Annotated[str, typer.Option("--version", metavar="HASH", help="Which version; else the one imported last.")]
 STATUS_STYLES = {"completed": "green", "failed": "bold red", "cancelled": "yellow"}
+
+
+class ExecutionStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 def add_runs(app: typer.Typer) -> None:
@@ -77,7 +85,7 @@ def try_skill(
 
 
 def logs(
-    skill: Annotated[str | None, typer.Argument(metavar="[SKILL]", help="Only of this skill.")] = None,
+    skill: Annotated[str | None, typer.Argument(metavar="SKILL", help="Only of this skill.")] = None,
     *,
     execution: Annotated[str | None, typer.Option("--id", metavar="ID", help="Everything of one execution.")] = None,
     status: Annotated[ExecutionStatus | None, typer.Option("--status", help="Only of this status.")] = None,

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from atom.errors import InvalidError, TooLargeError
-from atom.kit.text import clean
+from atom.kit.text import clean, shorten
 from atom.skills.execution.models import Purpose
-from atom.skills.sandbox.models import MAX_ARGUMENT_BYTES, MAX_ARGUMENTS
+from atom.skills.sandbox.models import MAX_ARGUMENT_BYTES, MAX_ARGUMENTS, is_plain
 
 INPUTS = "input"  # the folder of the files that are given to a script
 MAX_INPUT = 1_000_000
@@ -48,6 +48,13 @@ class Order:
             )
         if len(self.files) > MAX_FILES:
             raise InvalidError(f"files: more than {MAX_FILES}.", field="files")
+        for name in self.files:
+            if not is_plain(f"{INPUTS}/{name}"):
+                raise InvalidError(
+                    f"files: {shorten(name, 200)!r} is not a plain relative path.",
+                    hint="Names of folders and files with / between them, without `..`.",
+                    field="files",
+                )
         if sum(map(len, self.files.values())) > MAX_FILE_BYTES:
             raise TooLargeError(f"files: more than {MAX_FILE_BYTES} bytes together.", field="files")
         _check_json(self.input)

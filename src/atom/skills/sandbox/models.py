@@ -131,7 +131,7 @@ class Spec:
         if any("\0" in one or len(one.encode("utf-8", "replace")) > MAX_ARGUMENT_BYTES for one in self.arguments):
             raise InvalidError("An argument is too long, or has a NUL character.", field="arguments")
         for name in self.files:
-            if not _is_plain(name):
+            if not is_plain(name):
                 raise InvalidError("A file's name is not a plain relative path.", field="files", name=name[:MAX_NAME])
         if sum(map(len, self.files.values())) > self.limits.disk:
             raise InvalidError("The files are larger than the disk they would get.", field="files")
@@ -228,7 +228,8 @@ class Result:
     levels: Mapping[Guarantee, Level] = field(default_factory=dict)
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
+    """Whether a file of this name lies in an execution's folder, wherever names are looked at."""
     parts = name.split("/")
     return (
         0 < len(name.encode("utf-8", "replace")) <= MAX_NAME
