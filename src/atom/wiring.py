@@ -51,6 +51,7 @@ from atom.memory.telling import Telling
 from atom.ops.checks import PROBE_POOL, llm_check, standard_checks
 from atom.ops.health import HealthService
 from atom.ops.memory_check import memory_check
+from atom.ops.sandbox_check import sandbox_check
 from atom.ops.vault_check import vault_check
 from atom.retrieval.workspace import WorkspaceSearch, workspace_search
 from atom.runs.adapters.bucket_workspaces import bucket_workspaces
@@ -207,7 +208,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     parts = Parts(
         base, guard, identity, agents, work.runs, triggers, work.control, approvals, training, memory,
         skills, HaltService(base.outbox), governance, audit, jobs, workspaces, layer,
-        work.patience, tools, search, hub, _health(settings, base, layer),
+        work.patience, tools, search, hub, _health(settings, base, layer, skills),
     )  # fmt: skip
     return Atom(
         settings=settings,
@@ -253,10 +254,11 @@ def _sweep(settings: Settings, base: Foundation, work: "Running", chores: Sequen
     return Sweep(base.sessions, base.doorbell, finders, settings.runs.sweep_seconds, every)
 
 
-def _health(settings: Settings, base: Foundation, layer: ModelLayer) -> HealthService:
+def _health(settings: Settings, base: Foundation, layer: ModelLayer, skills: SkillLayer) -> HealthService:
     local = partial(local_weights.missing, settings.llm.local.model_path)
     llm, vault = llm_check(layer.llm.choose, local, layer.llm.away), vault_check(base.sessions, layer.vault)
-    checks = standard_checks(base.probes, base.outage, settings.redis, llm, vault)
+    sandbox = sandbox_check(skills.executions.sandbox)
+    checks = standard_checks(base.probes, base.outage, settings.redis, llm=llm, sandbox=sandbox, vault=vault)
     memory = memory_check(base.sessions, settings.memory, base.clock)
     return HealthService((*checks, memory), __version__, base.clock)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -94,8 +95,10 @@ def logs(
     after: After = None,
     as_json: Json = False,
 ) -> None:
-    """List executions, the newest first, or show one."""
+    """List executions, the newest first, or show one: by --id, or by its id in place of a skill's name."""
     out = Output.open(as_json)
+    if skill is not None and is_id(skill):
+        skill, execution = None, skill
     with connect() as atom:
         if execution is not None:
             return _show(out, atom.call(atom.client.skill_runs.get(execution)))
@@ -204,6 +207,13 @@ def _download(atom: BlockingAtom, out: Output, done: SkillExecution, folder: Pat
         except OSError as error:
             raise UnavailableError(f"{target} cannot be written: {error.strerror}.") from error
         out.note(f"{target}: {made.bytes} bytes")
+
+
+def is_id(text: str) -> bool:
+    try:
+        return bool(UUID(text))
+    except ValueError:
+        return False
 
 
 def _input(text: str | None) -> Any:

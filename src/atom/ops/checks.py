@@ -149,17 +149,8 @@ def llm_check(
     return Check("llm", probe)
 
 
-def disabled_check(id_: str) -> Check:
-    """A part that this deployment does not have."""
-
-    async def probe() -> Health:
-        return Health.DISABLED
-
-    return Check(id_, probe)
-
-
 def standard_checks(
-    engine: AsyncEngine, outage: Outage, redis: RedisSettings, llm: Check, vault: Check
+    engine: AsyncEngine, outage: Outage, redis: RedisSettings, *, llm: Check, sandbox: Check, vault: Check
 ) -> tuple[Check, ...]:
     """The checks of `/health/ready`. `engine` is the probes' own pool; `outage` is told once, whoever finds it."""
     address = parse_redis_url(redis.url) if redis.url else None
@@ -168,7 +159,7 @@ def standard_checks(
         schema_check(engine, head()),
         redis_check(address, redis.timeout),
         llm,
-        disabled_check("sandbox"),
+        sandbox,
         workers_check(engine),
         vault,
     )

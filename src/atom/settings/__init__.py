@@ -19,6 +19,7 @@ from atom.settings.groups import (
     VaultSettings,
     WebSettings,
     WorkspaceSettings,
+    bytes_of,
 )
 from atom.settings.reading import (
     FIELDS,
@@ -57,6 +58,7 @@ __all__ = [
     "VaultSettings",
     "WebSettings",
     "WorkspaceSettings",
+    "bytes_of",
     "default_home",
     "editor_command",
     "load",

@@ -1,11 +1,12 @@
 """Every setting there is, in groups: typed, bounded, described, frozen."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
 
 def _split(value: object) -> object:
@@ -13,6 +14,26 @@ def _split(value: object) -> object:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}  # as Docker and Kubernetes operators write them
+SIZE = re.compile(r"([0-9]{1,15})([kmg]?)b?", re.IGNORECASE)
+LEAST_SIZE, MOST_SIZE = 1 << 20, 1 << 40
+
+
+def bytes_of(size: str) -> int:
+    """Raises ValueError for what is no size."""
+    found = SIZE.fullmatch(size.strip())
+    if found is None:
+        raise ValueError("not a size such as 512m, 2g or a number of bytes")
+    return int(found[1]) * UNITS[found[2].lower()]
+
+
+def _size(value: str) -> str:
+    if not LEAST_SIZE <= bytes_of(value) <= MOST_SIZE:
+        raise ValueError("not between 1m and 1024g")
+    return value.strip().lower()
+
+
+Size = Annotated[str, AfterValidator(_size)]
 
 
 class Group(BaseModel):
@@ -440,14 +461,14 @@ class SandboxSettings(Group):
         default="auto",
         description="What confines skills. auto: bubblewrap where it works, else Landlock. Never a plain process.",
     )
-    memory_mb: int = Field(default=2048, ge=32, le=1_048_576, description="MiB of memory one execution may hold.")
+    memory: Size = Field(default="2g", description="Memory one execution may hold: bytes, or with k, m or g behind.")
     cpus: float = Field(default=2.0, ge=0.1, le=1024, description="Processors one execution may keep busy.")
     timeout: float = Field(default=300.0, gt=0, le=86_400, description="Seconds after which an execution is ended.")
     pids: int = Field(default=128, ge=4, le=32_768, description="Processes and threads of one execution.")
     output_bytes: int = Field(
         default=1_000_000, ge=1_000, le=100_000_000, description="Bytes that one execution may print."
     )
-    disk_mb: int = Field(default=256, ge=1, le=65_536, description="MiB of files one execution may write.")
+    disk: Size = Field(default="256m", description="Files one execution may write: bytes, or with k, m or g behind.")
     runner: str = Field(
         default="",
         description="Address of the process that runs skills: unix:///path or tcp://host:port. Empty: Atom starts one.",

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from atom.agents.service import AgentService
 from atom.events.service import Outbox
-from atom.infra.db import Sessions
+from atom.infra.db import Sessions, unit_of_work
 from atom.retrieval.embedding_cache import EmbeddingCache
 from atom.retrieval.ports import Embedder
 from atom.settings import LoggingSettings, SandboxSettings
@@ -19,6 +19,7 @@ from atom.skills.catalogue import Catalogue
 from atom.skills.execution.service import Executions
 from atom.skills.registry.records import checked_name, row_of
 from atom.skills.registry.service import Registry
+from atom.skills.registry.store import any_active
 from atom.skills.registry.using import Use
 from atom.skills.sandbox.access import open_access
 from atom.skills.validation.service import Validator
@@ -53,6 +54,13 @@ class SkillLayer:
     use: Use
     executions: Executions
     catalogue: Catalogue
+
+    async def prepare(self, stop: asyncio.Event) -> None:
+        """A task of whoever runs skills: the sandbox is made ready where there are skills to run in it."""
+        async with unit_of_work(self.executions.sessions) as session:
+            wanted = await any_active(session)
+        await self.executions.sandbox.prepare(start=wanted)
+        await stop.wait()
 
     async def aclose(self) -> None:
         await self.executions.sandbox.aclose()

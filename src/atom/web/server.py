@@ -204,6 +204,7 @@ class Server:
                 "queue": self._answer_rings,
                 "webhooks": atom.parts.governance.webhooks.sender.run,
                 "memory": atom.parts.memory.embedding.run,
+                "sandbox": atom.parts.skills.prepare,
             }
             self._work += [self._spawn(name, task, self._stop_work) for name, task in work.items()]
 

@@ -58,7 +58,7 @@ def start(database: URL, home: Path, runner: RemoteSandbox, model: ScriptedModel
 
     @asynccontextmanager
     async def run(box: Mapping[str, Any] | None = None, **groups: Any) -> AsyncIterator[RunningAtom]:
-        reach = {"runner": str(runner.address), "key": runner.key.decode(), "timeout": 30, "memory_mb": 256}
+        reach = {"runner": str(runner.address), "key": runner.key.decode(), "timeout": 30, "memory": "256m"}
         sandbox = SandboxSettings.model_validate(reach | dict(box or {}))
         settings = settings_for_tests(home, sandbox=sandbox, **groups)
         async with running_atom(with_keys(settings), database, model) as atom:

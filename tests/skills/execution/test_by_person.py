@@ -39,9 +39,9 @@ async def test_result_files_and_usage_are_on_record_and_can_be_fetched(start: St
 
 FAILURES = {
     "timeout": ("while True: pass\n", {"timeout": 1}),
-    "oom": ("x = [bytearray(1 << 20) for _ in range(2000)]\n", {"memory_mb": 64}),
+    "oom": ("x = [bytearray(1 << 20) for _ in range(2000)]\n", {"memory": "64m"}),
     "output": ("while True: print('x' * 10000)\n", {"output_bytes": 5000}),
-    "disk": ("f = open('output/x', 'wb')\nwhile True: f.write(bytes(1 << 20)); f.flush()\n", {"disk_mb": 8}),
+    "disk": ("f = open('output/x', 'wb')\nwhile True: f.write(bytes(1 << 20)); f.flush()\n", {"disk": "8m"}),
     "script_error": ("raise SystemExit(3)\n", {}),
 }
 

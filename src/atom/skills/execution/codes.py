@@ -46,15 +46,15 @@ class Ending:
 ADVICE: Mapping[Code, str] = {
     Code.SCRIPT_ERROR: "`atom skills logs --id` shows what it printed.",
     Code.TIMEOUT: "ATOM_SANDBOX__TIMEOUT is the bound, in seconds; or give the script less to do at once.",
-    Code.OOM: "ATOM_SANDBOX__MEMORY_MB is the bound; or let the script read its input piece by piece.",
+    Code.OOM: "ATOM_SANDBOX__MEMORY is the bound; or let the script read its input piece by piece.",
     Code.PIDS: "ATOM_SANDBOX__PIDS is the bound on processes and threads.",
-    Code.DISK: "ATOM_SANDBOX__DISK_MB is the bound on what it writes.",
+    Code.DISK: "ATOM_SANDBOX__DISK is the bound on what it writes.",
     Code.OUTPUT: "ATOM_SANDBOX__OUTPUT_BYTES is the bound on what it prints; files belong into the folder output.",
     Code.POLICY: "`atom skills sandbox probe` shows what this machine keeps, and what is missing.",
     Code.ENGINE_MISSING: "`atom skills sandbox probe` shows what works here; `atom serve --role sandbox` is a runner.",
     Code.ENGINE_FAILED: "Run it again; when it stays so, the log has the reason under sandbox.engine_failed.",
     Code.INTERRUPTED: "Run it again.",
-    Code.CORRUPT: "Import the skill again.",
+    Code.CORRUPT: "Take it in again, and look at who changes the database.",
 }
 BY_REASON: Mapping[ExitReason, Code] = {
     ExitReason.TIMEOUT: Code.TIMEOUT,

@@ -113,6 +113,10 @@ async def body(session: AsyncSession, id_: UUID) -> Packed:
     return Packed(row.body, row.body_sha256, row.unpacked)
 
 
+async def any_active(session: AsyncSession) -> bool:
+    return await session.scalar(select(Skill.id).where(Skill.current_id.is_not(None)).limit(1)) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """Of a skill in use what lists need. `online`: it declares hosts."""

@@ -1,5 +1,7 @@
 """The way of a web or worker process to the sandbox: a runner elsewhere, or a child of its own."""
 
+import asyncio
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -8,9 +10,11 @@ import structlog
 
 from atom.errors import InvalidError
 from atom.settings import SandboxSettings
+from atom.skills.sandbox import orphans
 from atom.skills.sandbox.adapters.child import RunnerChild
 from atom.skills.sandbox.adapters.remote import RemoteSandbox, RunnerUnavailableError
 from atom.skills.sandbox.models import ExitReason, Report, Result, Spec
+from atom.skills.sandbox.place import Place
 from atom.skills.sandbox.runner.address import Address
 from atom.skills.sandbox.runner.handshake import SHORTEST_KEY, new_key
 
@@ -57,6 +61,26 @@ class SandboxAccess:
     async def kill(self, execution_id: UUID) -> bool:
         """Raises RunnerUnavailableError."""
         return await (await self._sandbox()).kill(execution_id)
+
+    async def answers(self) -> bool:
+        """Whether a runner elsewhere is there and knows the key; nothing is run."""
+        try:
+            await (await self._sandbox()).report()
+        except RunnerUnavailableError as error:
+            self.away = error.message
+            return False
+        self.away = ""
+        return True
+
+    async def prepare(self, *, start: bool) -> None:
+        """At the start of a process that runs skills: what an earlier one left is ended, and with `start` the first
+        script will not wait for the canaries."""
+        if not self.own:
+            return
+        await asyncio.to_thread(lambda: orphans.reap(Place.open().folder))
+        if start:
+            with contextlib.suppress(RunnerUnavailableError):  # the first script says so too
+                await self.report()
 
     async def aclose(self) -> None:
         await self.child.aclose()

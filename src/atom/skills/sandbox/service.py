@@ -9,12 +9,12 @@ from pathlib import Path
 
 import structlog
 
-from atom.settings import SandboxSettings
+from atom.settings import SandboxSettings, bytes_of
 from atom.skills.sandbox.adapters.keeper import Keeper
 from atom.skills.sandbox.adapters.supervised import SupervisedSandbox
 from atom.skills.sandbox.errors import NoSandboxError
 from atom.skills.sandbox.languages import PATH, find, reachable
-from atom.skills.sandbox.models import MIB, NEEDS, Language, Limits, Report
+from atom.skills.sandbox.models import NEEDS, Language, Limits, Report
 from atom.skills.sandbox.place import Place
 from atom.skills.sandbox.ports import Sandbox
 
@@ -82,12 +82,12 @@ def missing(settings: SandboxSettings, place: Place | None = None) -> list[str]:
 def limits(settings: SandboxSettings) -> Limits:
     """What a program gets that asks for nothing else."""
     return Limits(
-        memory=settings.memory_mb * MIB,
+        memory=bytes_of(settings.memory),
         cpus=settings.cpus,
         seconds=settings.timeout,
         pids=settings.pids,
         output=settings.output_bytes,
-        disk=settings.disk_mb * MIB,
+        disk=bytes_of(settings.disk),
     )
 
 
