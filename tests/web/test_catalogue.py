@@ -15,7 +15,8 @@ TOOLS = {
     "current_time": (1, "read", False), "calculate": (1, "read", False), "http_get": (3, "read", True),
     "call_agent": (2, "idempotent", False), "write_file": (3, "effect", False),
     "delete_file": (4, "irreversible", False), "recall": (1, "read", False), "remember": (2, "idempotent", False),
-    "forget": (4, "irreversible", False),
+    "forget": (4, "irreversible", False), "find_skills": (1, "read", False), "read_skill": (1, "read", False),
+    "run_skill": (2, "idempotent", False), "run_online_skill": (2, "effect", True),
 }  # fmt: skip
 
 
