@@ -168,11 +168,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     layer = build_models(stands_on, settings.llm, settings.vault, settings.redis, models)
     llm = layer.llm
     identity = IdentityService(base.outbox, base.clock)
-    names = TrustedNames(
-        frozenset(name.lower() for name in settings.web.allowed_hosts),
-        frozenset(origin.lower() for origin in settings.web.allowed_origins),
-    )
-    guard = Guard(identity, base.sessions, names)
+    guard = Guard(identity, base.sessions, _names(settings))
     search = workspace_search(settings.home)
     desk, skill_desk = MemoryDesk(base.sessions, base.clock), SkillDesk(settings.sandbox.timeout)
     tools = _tools(settings, base, search, (*memory_tools(desk), *skill_tools(skill_desk)))
@@ -218,6 +214,13 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         sequencer=Sequencer(base.sessions, base.outbox.written, base.stamped),
         listener=Listener(libpq(direct), {CHANNEL: lambda _: base.stamped.set(), **work.heard}),
         sweep=_sweep(settings, base, work, (approvals.expire_due, layer.budgets.expire, *chores)),
+    )
+
+
+def _names(settings: Settings) -> TrustedNames:
+    return TrustedNames(
+        frozenset(name.lower() for name in settings.web.allowed_hosts),
+        frozenset(origin.lower() for origin in settings.web.allowed_origins),
     )
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -79,7 +78,7 @@ def serve_sandbox(roles: frozenset[ServerRole]) -> None:
             hint="Start it as a process of its own.",
             field="--role",
         )
-    foreign = drop_foreign(os.environ)
+    foreign = drop_foreign()
     settings = load()
     log.configure(settings.logging.level, settings.logging.file)
     if foreign:

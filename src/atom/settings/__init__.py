@@ -4,7 +4,6 @@ from atom.settings.groups import (
     AuditSettings,
     DatabaseSettings,
     GovernanceSettings,
-    Group,
     LlmSettings,
     LocalModelSettings,
     LoggingSettings,
@@ -12,15 +11,14 @@ from atom.settings.groups import (
     Provider,
     RedisSettings,
     RunSettings,
-    SandboxSettings,
     Settings,
     ToolSettings,
     TracingSettings,
     VaultSettings,
     WebSettings,
     WorkspaceSettings,
-    bytes_of,
 )
+from atom.settings.kinds import Group, bytes_of
 from atom.settings.reading import (
     FIELDS,
     GROUPS,
@@ -31,8 +29,11 @@ from atom.settings.reading import (
     editor_command,
     load,
     origins,
+    passed_on,
+    take_away,
     variable_name,
 )
+from atom.settings.skills import SandboxSettings
 
 __all__ = [
     "FIELDS",
@@ -63,5 +64,7 @@ __all__ = [
     "editor_command",
     "load",
     "origins",
+    "passed_on",
+    "take_away",
     "variable_name",
 ]

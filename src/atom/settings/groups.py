@@ -1,54 +1,14 @@
 """Every setting there is, in groups: typed, bounded, described, frozen."""
 
-import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
-
-def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}  # as Docker and Kubernetes operators write them
-SIZE = re.compile(r"([0-9]{1,15})([kmg]?)b?", re.IGNORECASE)
-LEAST_SIZE, MOST_SIZE = 1 << 20, 1 << 40
-
-
-def bytes_of(size: str) -> int:
-    """Raises ValueError for what is no size."""
-    found = SIZE.fullmatch(size.strip())
-    if found is None:
-        raise ValueError("not a size such as 512m, 2g or a number of bytes")
-    return int(found[1]) * UNITS[found[2].lower()]
-
-
-def _size(value: str) -> str:
-    if not LEAST_SIZE <= bytes_of(value) <= MOST_SIZE:
-        raise ValueError("not between 1m and 1024g")
-    return value.strip().lower()
-
-
-Size = Annotated[str, AfterValidator(_size)]
-
-
-class Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
-
-    @field_validator("*")
-    @classmethod
-    def _expand(cls, value: object) -> object:
-        """`~` in a path is a shell's word; unit files and manifests do not expand it."""
-        if not isinstance(value, Path):
-            return value
-        try:
-            return value.expanduser()
-        except RuntimeError:
-            raise ValueError("this user's home directory is not known, write the path out") from None
+from atom.settings.kinds import Group, Names
+from atom.settings.skills import SandboxSettings
 
 
 class DatabaseSettings(Group):
@@ -453,36 +413,6 @@ class ToolSettings(Group):
     http_max_bytes: int = Field(default=5_000_000, ge=1_000, le=50_000_000, description="Largest body http_get reads.")
     max_file_bytes: int = Field(
         default=10_000_000, ge=1_000, le=100_000_000, description="Largest file a tool reads or writes."
-    )
-
-
-class SandboxSettings(Group):
-    backend: Literal["auto", "bwrap", "landlock"] = Field(
-        default="auto",
-        description="What confines skills. auto: bubblewrap where it works, else Landlock. Never a plain process.",
-    )
-    memory: Size = Field(default="2g", description="Memory one execution may hold: bytes, or with k, m or g behind.")
-    cpus: float = Field(default=2.0, ge=0.1, le=1024, description="Processors one execution may keep busy.")
-    timeout: float = Field(default=300.0, gt=0, le=86_400, description="Seconds after which an execution is ended.")
-    pids: int = Field(default=128, ge=4, le=32_768, description="Processes and threads of one execution.")
-    output_bytes: int = Field(
-        default=1_000_000, ge=1_000, le=100_000_000, description="Bytes that one execution may print."
-    )
-    disk: Size = Field(default="256m", description="Files one execution may write: bytes, or with k, m or g behind.")
-    runner: str = Field(
-        default="",
-        description="Address of the process that runs skills: unix:///path or tcp://host:port. Empty: Atom starts one.",
-    )
-    listen: str = Field(
-        default="", description="Where `atom serve --role sandbox` listens. Empty: sandbox.sock in the home folder."
-    )
-    key: SecretStr | None = Field(
-        default=None,
-        min_length=32,
-        description="What Atom and a runner apart from it both know. Not set: the file sandbox.key in the home folder.",
-    )
-    keep_days: int = Field(
-        default=90, ge=1, le=36_500, description="Days that executions of skills are kept, with their files."
     )
 
 

@@ -8,7 +8,7 @@ down.
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -20,7 +20,8 @@ from pydantic.fields import FieldInfo
 
 from atom.errors import InvalidError
 from atom.kit.redact import redact
-from atom.settings.groups import Group, Settings
+from atom.settings.groups import Settings
+from atom.settings.kinds import Group
 
 
 class SettingsError(InvalidError):
@@ -103,6 +104,19 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Mapping[str, Any
 def editor_command() -> str:
     """What this person edits texts with."""
     return os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+
+
+def passed_on(names: Iterable[str]) -> dict[str, str]:
+    """Of this process's environment what a child may have, by name."""
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def take_away(prefixes: tuple[str, ...], endings: tuple[str, ...]) -> list[str]:
+    """Remove variables by how their names begin or end. The names of those that were there."""
+    found = sorted(name for name in os.environ if name.startswith(prefixes) or name.endswith(endings))
+    for name in found:
+        del os.environ[name]
+    return found
 
 
 def origins(settings: Settings, environ: Mapping[str, str] | None = None) -> list[Origin]:

@@ -32,6 +32,40 @@ SHOWN_DESCRIPTION = 400
 MOST_LISTED = 60
 SKILL = {"type": "string", "minLength": 1, "maxLength": 64, "description": "The skill's exact name."}
 NOTHING = "No skill that you may use is about this."
+RUN_PARAMETERS: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "skill": SKILL,
+        "version": {
+            "type": "string",
+            "minLength": 12,
+            "maxLength": 71,
+            "description": "As read_skill shows it.",
+        },
+        "script": {"type": "string", "maxLength": 200, "description": "Its path; else the only one."},
+        "arguments": {
+            "type": "array",
+            "items": {"type": "string", "maxLength": 8_000},
+            "maxItems": MAX_ARGUMENTS,
+            "description": "Its command line.",
+        },
+        "input": {"description": "What it reads on its standard input, as JSON."},
+        "files": {
+            "type": "array",
+            "items": {"type": "string", "minLength": 1, "maxLength": 180},
+            "maxItems": MAX_FILES,
+            "description": f"Files of your workspace that it gets, each as {INPUTS}/ and its path.",
+        },
+        "folder": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 180,
+            "description": "Where its files go in your workspace. Default: skills/ and the skill's name.",
+        },
+    },
+    "required": ["skill", "version"],
+    "additionalProperties": False,
+}
 
 
 @dataclass(slots=True)
@@ -140,40 +174,7 @@ def _run_tool(desk: SkillDesk, *, online: bool) -> Tool:
             parts={"input": Part.CONTENT, "arguments": Part.CONTENT},
         ),
         description=_description(online=online),
-        parameters={
-            "type": "object",
-            "properties": {
-                "skill": SKILL,
-                "version": {
-                    "type": "string",
-                    "minLength": 12,
-                    "maxLength": 71,
-                    "description": "As read_skill shows it.",
-                },
-                "script": {"type": "string", "maxLength": 200, "description": "Its path; else the only one."},
-                "arguments": {
-                    "type": "array",
-                    "items": {"type": "string", "maxLength": 8_000},
-                    "maxItems": MAX_ARGUMENTS,
-                    "description": "Its command line.",
-                },
-                "input": {"description": "What it reads on its standard input, as JSON."},
-                "files": {
-                    "type": "array",
-                    "items": {"type": "string", "minLength": 1, "maxLength": 180},
-                    "maxItems": MAX_FILES,
-                    "description": f"Files of your workspace that it gets, each as {INPUTS}/ and its path.",
-                },
-                "folder": {
-                    "type": "string",
-                    "minLength": 1,
-                    "maxLength": 180,
-                    "description": "Where its files go in your workspace. Default: skills/ and the skill's name.",
-                },
-            },
-            "required": ["skill", "version"],
-            "additionalProperties": False,
-        },
+        parameters=RUN_PARAMETERS,
         timeout=desk.seconds + 660.0,  # the sandbox bounds the script; here the wait for a turn is in it
         run=run,
     )

@@ -169,7 +169,7 @@ async def test_sweep_ends_what_nobody_runs_any_more_and_forgets_what_is_old(star
             left = (await atom.http.get("/api/skill-executions")).json()["items"]
             return [(one["id"], one["error_code"]) for one in left] == [(first["id"], "interrupted")]
 
-        await eventually(swept)
+        assert await eventually(swept)
 
 
 async def test_many_at_once_all_come_to_their_end(start: Start) -> None:

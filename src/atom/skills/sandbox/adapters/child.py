@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 import atom
-from atom.settings import SandboxSettings
+from atom.settings import SandboxSettings, passed_on
 from atom.skills.sandbox.adapters.remote import RemoteSandbox, RunnerUnavailableError
 from atom.skills.sandbox.runner.address import LONGEST_PATH, Address
 from atom.skills.sandbox.runner.handshake import new_key
@@ -113,5 +113,4 @@ class RunnerChild:
 
 def _environment() -> dict[str, str]:
     """Nothing that a program could find in the process above it."""
-    kept = {name: os.environ[name] for name in ("TMPDIR", "PATH") if name in os.environ}
-    return {"LANG": "C.UTF-8", **kept}
+    return {"LANG": "C.UTF-8", **passed_on(("TMPDIR", "PATH"))}

@@ -1,7 +1,6 @@
 """A runner as a process: the sandbox is opened, its canaries run, then it answers until it is told to stop."""
 
 import asyncio
-import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -9,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import setproctitle
 import structlog
 
-from atom.settings import SandboxSettings
+from atom.settings import SandboxSettings, take_away
 from atom.skills.sandbox.errors import NoSandboxError
 from atom.skills.sandbox.runner.server import Runner
 from atom.skills.sandbox.service import open_sandbox
@@ -53,12 +52,9 @@ async def signalled() -> None:
     await stop.wait()
 
 
-def drop_foreign(environment: "os._Environ[str]") -> list[str]:
+def drop_foreign() -> list[str]:
     """Take variables away that belong to other roles; their names."""
-    found = sorted(name for name in environment if name.startswith(FOREIGN) or name.endswith(KEYS))
-    for name in found:
-        del environment[name]
-    return found
+    return take_away(FOREIGN, KEYS)
 
 
 async def _open(settings: SandboxSettings, key: bytes) -> Runner:
