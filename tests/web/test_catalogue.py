@@ -28,7 +28,8 @@ async def test_every_tool_is_listed_with_its_risk_and_a_schema(web: RunningAtom)
         Draft202012Validator.check_schema(tool["parameters"])
         assert tool["parameters"]["additionalProperties"] is False
         assert tool["description"]
-        assert 0 < tool["timeout"] <= 120
+        longest = 1_000 if tool["name"].startswith("run_") else 120  # a script has minutes of its own
+        assert 0 < tool["timeout"] <= longest
 
 
 async def test_the_model_in_use_is_told_with_the_reason_and_never_a_key(database: URL, home: Path) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 
-from atom.errors import InvalidError
+from atom.errors import InvalidError, UnavailableError
 from atom.settings import SandboxSettings
 from atom.skills.sandbox import orphans
 from atom.skills.sandbox.adapters.child import RunnerChild
@@ -77,9 +77,9 @@ class SandboxAccess:
         script will not wait for the canaries."""
         if not self.own:
             return
-        await asyncio.to_thread(lambda: orphans.reap(Place.open().folder))
-        if start:
-            with contextlib.suppress(RunnerUnavailableError):  # the first script says so too
+        with contextlib.suppress(UnavailableError):  # the first script says so too
+            await asyncio.to_thread(lambda: orphans.reap(Place.open().folder))
+            if start:
                 await self.report()
 
     async def aclose(self) -> None:
