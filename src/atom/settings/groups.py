@@ -448,6 +448,26 @@ class SandboxSettings(Group):
         default=1_000_000, ge=1_000, le=100_000_000, description="Bytes that one execution may print."
     )
     disk_mb: int = Field(default=256, ge=1, le=65_536, description="MiB of files one execution may write.")
+    wheels: Path | None = Field(
+        default=None,
+        description="Folder of wheels that packages of skills are installed from. Unset, and no index: none are.",
+    )
+    index: SecretStr | None = Field(
+        default=None,
+        description="Package index (PEP 503) that packages of skills are installed from; https, or http on this "
+        "machine. A folder in ATOM_SANDBOX__WHEELS goes before it. Unset: none.",
+    )
+
+    @field_validator("index")
+    @classmethod
+    def _encrypted(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value else ""
+        parts = urlsplit(text)
+        inner = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}
+        outer = parts.scheme == "https" and bool(parts.hostname)
+        if text and not ((outer or inner) and text.isprintable() and " " not in text):
+            raise ValueError("it has to be an https address, or http on this machine")
+        return value
 
 
 class Settings(Group):
