@@ -1,6 +1,6 @@
 """Why packages are not there."""
 
-from atom.errors import InvalidError, Kind, UnavailableError
+from atom.errors import ConflictError, InvalidError, TooLargeError, UnavailableError
 from atom.kit.text import shorten
 from atom.skills.errors import shown
 
@@ -15,7 +15,7 @@ class DependencyRefusedError(InvalidError):
         self.problem = problem
 
 
-class NoSourceError(InvalidError):
+class NoSourceError(ConflictError):
     """The deployment names nothing that packages may come from."""
 
     code = "skill_layer_no_source"
@@ -27,7 +27,7 @@ class NoSourceError(InvalidError):
         )
 
 
-class UnresolvedError(InvalidError):
+class UnresolvedError(ConflictError):
     """No set of wheels does. `details`: `problem` (stable word) and `package` (where one is to blame)."""
 
     code = "skill_layer_unresolved"
@@ -37,7 +37,7 @@ class UnresolvedError(InvalidError):
         self.problem = problem
 
 
-class WheelRefusedError(InvalidError):
+class WheelRefusedError(ConflictError):
     """A wheel that could act outside of the layer, or that is no whole one. `details`: `wheel`, `member`, `problem`."""
 
     code = "skill_wheel_refused"
@@ -49,8 +49,7 @@ class WheelRefusedError(InvalidError):
         self.problem = problem
 
 
-class LayerTooLargeError(InvalidError):
-    kind = Kind.TOO_LARGE
+class LayerTooLargeError(TooLargeError):
     code = "skill_layer_too_large"
 
     def __init__(self, what: str) -> None:

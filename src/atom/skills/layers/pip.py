@@ -25,7 +25,7 @@ RUN = (
 KEPT = 200  # lines of what pip said
 LINE = 4096
 WATCH_SECONDS = 0.25
-SDIST = re.compile(r"Skipping link: No sources permitted for ([\w.-]+)")
+SDIST = re.compile(r"Skipping link: No sources permitted for [\w.-]+: \S*/([^/\s#]{1,300})")
 NOT_FOUND = re.compile(r"No matching distribution found for (.{1,300})")
 VERSIONS = re.compile(r"Could not find a version that satisfies the requirement .{1,300} \(from versions: (.*)\)")
 CONFLICT = re.compile(r"Cannot install (.{1,500}?) because these package versions have conflicting dependencies")
@@ -116,7 +116,7 @@ def failure(said: list[str]) -> UnresolvedError | BuildFailedError:
         return BuildFailedError("pip could not fetch the packages.", hint=hint, said="\n".join(said[-5:]))
     package = missing[1].strip()
     name = re.match(r"[\w.-]+", package)
-    if name is not None and _plain(name[0]) in {_plain(one) for one in SDIST.findall(text)}:
+    if name is not None and any(_is_source(file, name[0]) for file in SDIST.findall(text)):
         return UnresolvedError(
             f"The source has {shown(package)} only as source code, which would have to run to be installed.",
             problem="sdist_only", fix="Put a wheel of it into the source (pip wheel).", package=package,
@@ -180,6 +180,11 @@ async def _end(process: Process) -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+
+
+def _is_source(file: str, name: str) -> bool:
+    """pip says it of every archive that it looks at, whatever it looks for."""
+    return _plain(file).startswith(f"{_plain(name)}-")
 
 
 def _plain(name: str) -> str:

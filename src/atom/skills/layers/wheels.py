@@ -135,6 +135,8 @@ def _needs(wheel: str, metadata: bytes) -> tuple[Requirement, ...]:
 def _sorted(wheel: str, members: Mapping[str, Member]) -> _Sorted:
     found = _Sorted()
     for path, member in members.items():
+        if OF_NO_USE.fullmatch(path):
+            continue
         placed = _placed(path)
         if placed is None:
             found.left_out.append(path)
@@ -146,7 +148,7 @@ def _sorted(wheel: str, members: Mapping[str, Member]) -> _Sorted:
 
 
 def _placed(path: str) -> str | None:
-    """Where it goes in the layer; None where it is left out: what runs by itself, programs, headers, lists of files."""
+    """Where it goes in the layer; None where it is left out: what runs by itself, programs, headers."""
     parts = path.split("/")
     if parts[0].endswith(".data"):
         if len(parts) < 3 or parts[1] not in LIBRARIES:
@@ -155,4 +157,4 @@ def _placed(path: str) -> str | None:
     placed = "/".join(parts)
     if len(parts) == 1 and placed.lower().endswith(".pth"):
         return None
-    return None if parts[0].split(".")[0] in BY_ITSELF or OF_NO_USE.fullmatch(placed) else placed
+    return None if parts[0].split(".")[0] in BY_ITSELF else placed
