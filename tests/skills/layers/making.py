@@ -11,9 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from atom.skills.layers.declared import REQUIREMENTS
-from atom.skills.layers.models import Declared, Wanted
-
-LIMIT = 20.0
+from atom.skills.layers.models import Declared, Wanted, canonical
 
 
 def wheel(
@@ -47,7 +45,7 @@ def wheel(
 
 
 def put(folder: Path, *wheels: tuple[str, bytes]) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, data in wheels:
         (folder / name).write_bytes(data)
 
@@ -55,7 +53,13 @@ def put(folder: Path, *wheels: tuple[str, bytes]) -> None:
 def want(*texts: str, hashes: Sequence[str] = (), python: str = "") -> Wanted:
     return Wanted(
         tuple(
-            Declared(text, canonicalize_name(Requirement(text).name), REQUIREMENTS[0], line, frozenset(hashes))
+            Declared(
+                canonical(Requirement(text)),
+                canonicalize_name(Requirement(text).name),
+                REQUIREMENTS[0],
+                line,
+                frozenset(hashes),
+            )
             for line, text in enumerate(texts, 1)
         ),
         python,

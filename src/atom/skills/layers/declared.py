@@ -137,11 +137,7 @@ def _listed(path: str, text: str) -> Iterator[Declared]:
         if count >= MOST_REQUIREMENTS:
             raise _too_many(path, line)
         hashes = frozenset(found.lower() for found in HASH.findall(entry))
-        bare = HASH.sub("", entry).strip()
-        option = OPTION.match(bare) or LONG_OPTION.search(bare)
-        if option is not None:
-            raise _elsewhere(option[1], path, line)
-        yield _one(bare, path, line, hashes)
+        yield _one(HASH.sub("", entry), path, line, hashes)
 
 
 def _entries(text: str) -> Iterator[tuple[int, str]]:
@@ -164,6 +160,9 @@ def _one(text: str, file: str, line: int, hashes: frozenset[str] = frozenset()) 
     text = text.strip()
     if len(text) > LONGEST:
         raise _refused(f"A requirement of more than {LONGEST} characters.", "too_large", "Shorten it.", file, line)
+    option = OPTION.match(text) or LONG_OPTION.search(text)
+    if option is not None:
+        raise _elsewhere(option[1], file, line)
     if "${" in text or "$(" in text or "`" in text:
         raise _refused(f"{shown(text)} names a variable: none is read.", "variable", FIX, file, line)
     if ADDRESS.search(text):

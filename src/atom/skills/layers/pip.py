@@ -28,7 +28,6 @@ WATCH_SECONDS = 0.25
 SDIST = re.compile(r"Skipping link: No sources permitted for [\w.-]+: \S*/([^/\s#]{1,300})")
 NOT_FOUND = re.compile(r"No matching distribution found for (.{1,300})")
 VERSIONS = re.compile(r"Could not find a version that satisfies the requirement .{1,300} \(from versions: (.*)\)")
-CONFLICT = re.compile(r"Cannot install (.{1,500}?) because these package versions have conflicting dependencies")
 OTHER_PYTHON = re.compile(r"requires a different Python|require a different python version", re.IGNORECASE)
 
 
@@ -53,7 +52,7 @@ class Bounds:
 
 
 async def fetch(requirements: list[str], target: Target, source: Source, place: Path, bounds: Bounds) -> list[Path]:
-    """Wheels in `place/wheels`, for `requirements` and all that they need. `place` is an empty folder.
+    """Wheels in `place/wheels`, one for each of `requirements`; not what they need. `place` is an empty folder.
 
     Raises UnresolvedError, BuildFailedError, LayerTooLargeError. A cancelled call ends pip first.
     """
@@ -81,7 +80,7 @@ async def fetch(requirements: list[str], target: Target, source: Source, place: 
 
 def arguments(target: Target, source: Source, wheels: Path, listed: Path) -> list[str]:
     """Everything is said for the target: pip may run on another Python."""
-    line = ["download", "-vv", "--isolated", "--disable-pip-version-check", "--no-cache-dir", "--no-input"]
+    line = ["download", "-vv", "--no-deps", "--isolated", "--disable-pip-version-check", "--no-cache-dir", "--no-input"]
     line += ["--progress-bar", "off", "--only-binary", ":all:", "--dest", str(wheels), "--implementation", "cp"]
     line += ["--python-version", target.version, "--abi", target.tag]
     for platform in target.platforms:
@@ -107,10 +106,7 @@ def find_pip() -> str:
 def failure(said: list[str]) -> UnresolvedError | BuildFailedError:
     """What pip's words mean."""
     text = "\n".join(said)
-    conflict, missing, versions = CONFLICT.search(text), NOT_FOUND.search(text), VERSIONS.search(text)
-    if conflict is not None:
-        fix = "Loosen or drop one of them."
-        return UnresolvedError(f"{shown(conflict[1])} exclude each other.", problem="conflict", fix=fix)
+    missing, versions = NOT_FOUND.search(text), VERSIONS.search(text)
     if missing is None:
         hint = "Look at the source: what pip said is in `said`."
         return BuildFailedError("pip could not fetch the packages.", hint=hint, said="\n".join(said[-5:]))

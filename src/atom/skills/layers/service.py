@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -16,10 +16,9 @@ from packaging.utils import NormalizedName
 from atom.errors import InvalidError
 from atom.kit.clock import Clock, SystemClock
 from atom.settings import SandboxSettings
-from atom.skills.bundle.models import Member
 from atom.skills.errors import shown
 from atom.skills.layers import pip, shelf
-from atom.skills.layers.closure import Closure, applying, closure
+from atom.skills.layers.closure import applying, closure, contradicting
 from atom.skills.layers.errors import (
     BuildFailedError,
     LayerTooLargeError,
@@ -27,18 +26,18 @@ from atom.skills.layers.errors import (
     UnresolvedError,
     WheelRefusedError,
 )
-from atom.skills.layers.models import Layer, Target, Wanted, canonical, key_of
+from atom.skills.layers.models import Layer, Target, Wanted, key_of
 from atom.skills.layers.pip import Bounds, Source
 from atom.skills.layers.shelf import Shelf
 from atom.skills.layers.target import target_of
-from atom.skills.layers.wheels import FEW, Wheel, read_wheel
+from atom.skills.layers.wheels import FEW, Wheel, files_of, read_wheel
 from atom.skills.sandbox.languages import find as find_interpreters
 from atom.skills.sandbox.models import Language
 
 log = structlog.get_logger(__name__)
 
 WAITS = 2  # whole builds, until somebody else's is given up on
-ROUNDS = 8  # of asking for what only the target's Python needs
+ROUNDS = 32  # of asking for what packages need: as deep as a tree of them may be
 SHORTEST_USE = timedelta(days=2)  # an execution may take a day
 
 
@@ -122,48 +121,59 @@ class Layers:
         log.info("skills.layer_built", digest=layer.digest, packages=len(layer.packages), bytes=layer.size)
         return layer
 
-    async def _resolved(self, requirements: list[Requirement], place: Path) -> Closure:
-        lines = sorted(map(_line, requirements))
-        for turn in range(ROUNDS if requirements else 0):
+    async def _resolved(self, requirements: list[Requirement], place: Path) -> list[Wheel]:
+        """Round by round: what is needed and not there, or there in a version that does not suit."""
+        wheels: dict[NormalizedName, Wheel] = {}
+        for turn in range(ROUNDS):
+            needed = closure(requirements, wheels, self.target)
+            self._check_bounds([wheels[name] for name in needed if name in wheels])
+            lacking = [one for name, one in needed.items() if name not in wheels or not one.takes(wheels[name].version)]
+            if not lacking:
+                return [wheels[name] for name in sorted(needed)]
             folder = place / str(turn)
             folder.mkdir(mode=0o700)
-            files = await pip.fetch(lines, self.target, self.source, folder, self.bounds)
-            wheels = await asyncio.to_thread(self._read, files)
-            found = closure(requirements, wheels, self.target)
-            if not found.missing:
-                return found
-            lines = [*lines, *found.missing]
-        if requirements:
-            raise UnresolvedError("The packages always need more packages.", problem="conflict", fix="Pin them.")
-        return Closure((), ())
+            try:
+                lines = sorted(one.line for one in lacking)
+                files = await pip.fetch(lines, self.target, self.source, folder, self.bounds)
+            except UnresolvedError as error:
+                raise contradicting(lacking, error) from error
+            fetched = await asyncio.to_thread(self._read, files)
+            wheels |= fetched
+            strange = [one.name for one in lacking if one.name not in fetched]
+            if strange:
+                raise UnresolvedError(
+                    f"The source has {shown(strange[0])} under another name.", problem="missing",
+                    fix="Put a wheel of it into the source.", package=strange[0],
+                )  # fmt: skip
+        raise UnresolvedError("The packages always need other packages.", problem="conflict", fix="Pin them.")
 
-    def _read(self, files: list[Path]) -> Mapping[NormalizedName, Wheel]:
-        wheels: dict[NormalizedName, Wheel] = {}
-        left = self.bounds.size
-        for path in files:
-            wheel = read_wheel(path, left, self.bounds.files)
-            left -= sum(len(member.data) for member in wheel.files.values())
-            if wheel.name in wheels:
-                raise WheelRefusedError("There are two of this package.", problem="duplicate_name", wheel=path.name)
-            wheels[wheel.name] = wheel
-        return wheels
+    def _read(self, files: list[Path]) -> dict[NormalizedName, Wheel]:
+        found = [read_wheel(path, self.bounds.size, self.bounds.files) for path in files]
+        return {wheel.name: wheel for wheel in found}
 
-    def _unpacked(self, place: Path, chosen: Closure) -> Layer:
-        files, left_out = merged(chosen.wheels)
-        if len(files) > self.bounds.files:
+    def _check_bounds(self, wheels: list[Wheel]) -> None:
+        if sum(len(wheel.files) for wheel in wheels) > self.bounds.files:
             raise LayerTooLargeError(f"more than {self.bounds.files} files")
+        if sum(sum(wheel.files.values()) for wheel in wheels) > self.bounds.size:
+            raise LayerTooLargeError(f"more than {self.bounds.size} bytes")
+
+    def _unpacked(self, place: Path, chosen: list[Wheel]) -> Layer:
+        sizes = _laid_out(chosen)
         folder = place / "files"
         folder.mkdir()
         folder.chmod(shelf.FOLDER)
-        shelf.write(folder, files)
+        left_out = [path for wheel in chosen for path in wheel.left_out]
+        for wheel in chosen:  # one at a time in memory
+            others = shelf.write(folder, files_of(wheel, self.bounds.size, self.bounds.files))
+            left_out += [f"{path} (of {wheel.name})" for path in others]
         digest = shelf.digest_of(folder)
         self.tell(Stage.PUBLISHING)
         return Layer(
             digest=digest,
             folder=self.shelf.publish(folder, digest),
-            packages=tuple(wheel.package for wheel in chosen.wheels),
-            files=len(files),
-            size=sum(len(member.data) for member in files.values()),
+            packages=tuple(wheel.package for wheel in chosen),
+            files=len(sizes),
+            size=sum(sizes.values()),
             built_at=self.clock.now(),
             left_out=tuple(left_out[:FEW]),
             fresh=True,
@@ -171,31 +181,34 @@ class Layers:
 
 
 async def open_layers(settings: SandboxSettings, home: Path, *, tell: Tell = _silent) -> Layers:
-    """For the Python that this machine's sandbox gives to programs. Raises BuildFailedError where there is none."""
+    """For the Python that this machine's sandbox gives to programs. Raises BuildFailedError where there is none, or
+    where programs could not reach the layers."""
     python = find_interpreters(as_other=os.geteuid() == 0).get(Language.PYTHON)
     if python is None:
         raise BuildFailedError("The sandbox here has no Python.", hint="`atom skills sandbox probe` shows it.")
+    made = Shelf.open(home / "layers")
+    closed = made.closed() if os.geteuid() == 0 else None
+    if closed is not None:
+        message = f"Programs run as users of their own, and {closed} is closed to them."
+        raise BuildFailedError(message, hint=f"Let others pass through: chmod o+x {closed}")
     index = settings.index.get_secret_value() if settings.index else ""
     source = Source(settings.wheels, index)
-    return Layers(Shelf.open(home / "layers"), source, await target_of(python.path), tell=tell)
+    return Layers(made, source, await target_of(python.path), tell=tell)
 
 
-def merged(wheels: tuple[Wheel, ...]) -> tuple[dict[str, Member], list[str]]:
-    """All files of a layer, and what was left out. Of two that would lie in one place the first package's stays."""
-    files: dict[str, Member] = {}
+def _laid_out(wheels: list[Wheel]) -> dict[str, int]:
+    """Every file of the layer with its size. Of two that would lie in one place the first package's stays."""
+    files: dict[str, int] = {}
     folders: set[str] = set()
-    left_out = [path for wheel in wheels for path in wheel.left_out]
     for wheel in wheels:
-        for path, member in wheel.files.items():
+        for path, size in wheel.files.items():
             above = _above(path)
             if path in folders or not files.keys().isdisjoint(above):
                 message = "It is a file in one package and a folder in another."
-                raise WheelRefusedError(message, problem="collision", wheel=wheel.file, member=path)
+                raise WheelRefusedError(message, problem="collision", wheel=wheel.path.name, member=path)
             folders |= above
-            there = files.setdefault(path, member)
-            if there.data != member.data:
-                left_out.append(f"{path} (of {wheel.name})")
-    return files, left_out
+            files.setdefault(path, size)
+    return files
 
 
 def _above(path: str) -> set[str]:
@@ -203,18 +216,13 @@ def _above(path: str) -> set[str]:
     return {"/".join(parts[:end]) for end in range(1, len(parts))}
 
 
-def _line(requirement: Requirement) -> str:
-    """Without its marker, which was judged for the target."""
-    bare = Requirement(str(requirement))
-    bare.marker = None
-    return canonical(bare)
-
-
-def _check_hashes(wanted: Wanted, chosen: Closure) -> None:
-    by_name = {wheel.name: wheel for wheel in chosen.wheels}
+def _check_hashes(wanted: Wanted, chosen: list[Wheel]) -> None:
+    by_name = {wheel.name: wheel for wheel in chosen}
     for one in wanted.requirements:
         wheel = by_name.get(NormalizedName(one.name))
         if one.hashes and wheel is not None and wheel.sha256 not in one.hashes:
             raise WheelRefusedError(
-                f"Its hash is none of those that {shown(one.file)}:{one.line} names.", problem="hash", wheel=wheel.file
+                f"Its hash is none of those that {shown(one.file)}:{one.line} names.",
+                problem="hash",
+                wheel=wheel.path.name,
             )

@@ -43,6 +43,11 @@ class Shelf:
                 folder.chmod(mode)  # whatever the umask
         return cls(home)
 
+    def closed(self) -> Path | None:
+        """The folder on the way to the layers that other users cannot pass through."""
+        content = (self.home / "content").resolve()
+        return next((one for one in (content, *content.parents) if not one.stat().st_mode & stat.S_IXOTH), None)
+
     def find(self, key: str, now: datetime) -> Layer | None:
         """What the key became, if it is still there; that it was looked for keeps it."""
         record = self._record(key)
@@ -155,8 +160,9 @@ class Shelf:
         return lock
 
 
-def write(folder: Path, files: Mapping[str, Member]) -> None:
-    """Names were checked by whoever read them."""
+def write(folder: Path, files: Mapping[str, Member]) -> list[str]:
+    """Names were checked by whoever read them. Paths where a file of other bytes lies already, which stays."""
+    others = []
     for path, member in files.items():
         target = folder / path
         for parent in reversed(target.relative_to(folder).parents):
@@ -164,9 +170,13 @@ def write(folder: Path, files: Mapping[str, Member]) -> None:
             if not made.is_dir():
                 made.mkdir()
                 made.chmod(FOLDER)
+        if target.is_file():
+            others += [path] if target.read_bytes() != member.data else []
+            continue
         with target.open("xb") as file:
             file.write(member.data)
         target.chmod(PROGRAM if member.executable else FILE)
+    return others
 
 
 def digest_of(folder: Path) -> str:

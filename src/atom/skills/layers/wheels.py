@@ -35,19 +35,19 @@ FEW = 50  # names of files that were left out
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """`needs` are its Requires-Dist. `files` by their path in the layer."""
+    """One that was read whole and found good. `needs` are its Requires-Dist; `files` have sizes in bytes."""
 
-    file: str
+    path: Path
     sha256: str
     name: NormalizedName
     version: Version
     needs: tuple[Requirement, ...]
-    files: Mapping[str, Member]
+    files: Mapping[str, int]
     left_out: tuple[str, ...] = ()
 
     @property
     def package(self) -> Package:
-        return Package(self.name, str(self.version), self.file, self.sha256, modules_of(self.files))
+        return Package(self.name, str(self.version), self.path.name, self.sha256, modules_of(self.files))
 
 
 @dataclass(slots=True)
@@ -62,16 +62,28 @@ def read_wheel(path: Path, most_bytes: int, most_files: int) -> Wheel:
         name, version, _, _ = parse_wheel_filename(path.name)
     except InvalidWheelFilename as error:
         raise WheelRefusedError("This is no name of a wheel.", problem="name", wheel=path.name) from error
-    with path.open("rb") as file:
-        data = file.read(most_bytes + 1)
-    if len(data) > most_bytes:
-        raise LayerTooLargeError(f"more than {most_bytes} bytes: {shown(path.name)} alone")
+    data = _data(path, most_bytes)
     members = _members(path.name, data, most_bytes, most_files)
     metadata = _metadata(path.name, members, name, version)
     found = _sorted(path.name, members)
     digest = hashlib.sha256(data).hexdigest()
-    needs = _needs(path.name, metadata)
-    return Wheel(path.name, digest, name, version, needs, found.files, tuple(found.left_out[:FEW]))
+    sizes = {placed: len(member.data) for placed, member in found.files.items()}
+    return Wheel(path, digest, name, version, _needs(path.name, metadata), sizes, tuple(found.left_out[:FEW]))
+
+
+def files_of(wheel: Wheel, most_bytes: int, most_files: int) -> Mapping[str, Member]:
+    """Its files by their path in the layer. Raises as `read_wheel` does."""
+    return _sorted(
+        wheel.path.name, _members(wheel.path.name, _data(wheel.path, most_bytes), most_bytes, most_files)
+    ).files
+
+
+def _data(path: Path, most_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise LayerTooLargeError(f"more than {most_bytes} bytes: {shown(path.name)} alone")
+    return data
 
 
 def modules_of(paths: Iterable[str]) -> tuple[str, ...]:
