@@ -470,6 +470,15 @@ class SandboxSettings(Group):
         return value
 
 
+class SkillSettings(Group):
+    import_allow: Names = Field(
+        default=(),
+        description="Hosts that skills may be imported from by address, written as in ATOM_TOOLS__HTTP_ALLOW. Empty: "
+        "every public host. GitHub's archives lie on codeload.github.com: a list that names github.com names it, too.",
+    )
+    import_seconds: float = Field(default=60.0, gt=0, le=600, description="Seconds such an import may take to fetch.")
+
+
 class Settings(Group):
     home: Path = Field(
         description="Folder of the embedded database, the token, logs and workspaces. "
@@ -490,4 +499,5 @@ class Settings(Group):
     workspaces: WorkspaceSettings = WorkspaceSettings()
     memory: MemorySettings = MemorySettings()
     tools: ToolSettings = ToolSettings()
+    skills: SkillSettings = SkillSettings()
     sandbox: SandboxSettings = SandboxSettings()

@@ -6,11 +6,14 @@ from typing import Any
 
 from atom.agents.service import AgentService
 from atom.events.service import Outbox
+from atom.settings import SkillSettings
 from atom.skills.adapters.grammars import TreeSitter
+from atom.skills.bundle.models import Bundle
 from atom.skills.bundle.reading import read_bytes
 from atom.skills.registry.records import checked_name, row_of
 from atom.skills.registry.service import Registry
 from atom.skills.registry.using import Use
+from atom.skills.sources.fetching import Origin, Sources, open_sources
 from atom.skills.validation.service import Validator
 
 READERS = 2  # a bundle of 20 MB costs seconds of a processor
@@ -24,6 +27,7 @@ class Reader:
     """
 
     validator: Validator
+    sources: Sources
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READERS))
 
     async def read(self, data: bytes, name: str) -> tuple[str, dict[str, Any]]:
@@ -31,8 +35,18 @@ class Reader:
         async with self.turns:
             return await asyncio.to_thread(self._read, data, name)
 
+    async def read_from(self, url: str) -> tuple[str, dict[str, Any], Origin]:
+        """The same of what lies at an address. Raises what `Sources.fetch` and `Fetched.bundle` raise, too."""
+        fetched = await self.sources.fetch(url)
+        async with self.turns:
+            bundle, origin = await fetched.bundle()
+            return *await asyncio.to_thread(self._row, bundle), origin
+
     def _read(self, data: bytes, name: str) -> tuple[str, dict[str, Any]]:
-        report = self.validator.validate(read_bytes(data, name))
+        return self._row(read_bytes(data, name))
+
+    def _row(self, bundle: Bundle) -> tuple[str, dict[str, Any]]:
+        report = self.validator.validate(bundle)
         return checked_name(report), row_of(report)
 
 
@@ -43,5 +57,6 @@ class SkillLayer:
     use: Use
 
 
-def build_skills(agents: AgentService, outbox: Outbox) -> SkillLayer:
-    return SkillLayer(Registry(agents, outbox), Reader(Validator(TreeSitter())), Use(agents))
+def build_skills(agents: AgentService, outbox: Outbox, settings: SkillSettings) -> SkillLayer:
+    reader = Reader(Validator(TreeSitter()), open_sources(settings))
+    return SkillLayer(Registry(agents, outbox), reader, Use(agents))

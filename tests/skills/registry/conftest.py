@@ -15,6 +15,7 @@ from atom.governance.evidence.changes import ChangeBook
 from atom.governance.models import Maturity
 from atom.identity.models import Principal, Role
 from atom.infra.db import Sessions, unit_of_work
+from atom.settings import SkillSettings
 from atom.skills.layer import SkillLayer, build_skills
 from atom.skills.registry.models import SkillVersion
 from atom.skills.registry.service import Consent, Imported
@@ -97,6 +98,6 @@ def agents() -> AgentService:
 
 @pytest_asyncio.fixture
 async def desk(sessions: Sessions, agents: AgentService) -> Desk:
-    made = Desk(build_skills(agents, Outbox(Signal())), agents, sessions)
+    made = Desk(build_skills(agents, Outbox(Signal()), SkillSettings()), agents, sessions)
     await made.agent("worker")
     return made
