@@ -196,8 +196,8 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     }
     parts = Parts(
         base, guard, identity, agents, work.runs, triggers, work.control, approvals, training, memory,
-        build_skills(agents, base.outbox, settings.skills), HaltService(base.outbox), governance, audit, jobs, workspaces, layer,
-        work.patience, tools, search, hub, _health(settings, base, layer),
+        build_skills(agents, base.outbox, settings.skills), HaltService(base.outbox), governance, audit, jobs,
+        workspaces, layer, work.patience, tools, search, hub, _health(settings, base, layer),
     )  # fmt: skip
     return Atom(
         settings=settings,

@@ -40,6 +40,12 @@ from atom.skills.sources.fetching import Origin
 
 MULTIPART_OVERHEAD = 16_384  # boundaries and part headers around one uploaded file
 MAX_PATH = 4096
+SLOW: dict[int | str, dict[str, Any]] = {
+    504: {
+        "description": "The address did not answer in time.",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+}
 HEX = re.compile(r"[0-9a-f]{64}")
 Url = Annotated[
     str | None,
@@ -59,7 +65,7 @@ def routes(layer: SkillLayer, sessions: Sessions, guard: Guard) -> APIRouter:
     Admin = Annotated[Principal, Depends(guard.requires(Permission.SKILLS_ADMIN))]  # noqa: N806 - a type
     registry = layer.registry
 
-    @router.post("/import", status_code=201, max_body_size=LIMITS.packed_bytes + MULTIPART_OVERHEAD)
+    @router.post("/import", status_code=201, responses=SLOW, max_body_size=LIMITS.packed_bytes + MULTIPART_OVERHEAD)
     async def import_skill(
         by: Writer, response: Response, file: UploadFile | None = None, url: Url = None
     ) -> ImportedOut:

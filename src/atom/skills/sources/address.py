@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from atom.infra.egress_address import MAX_URL_CHARS
 from atom.skills.sources.errors import SourceAddressError
@@ -42,7 +42,7 @@ class Source:
 
 def parse(text: str) -> Source:
     """Raises SourceAddressError."""
-    parts = urlsplit(_printable(text.strip()))
+    parts = _split(text.strip())
     if parts.scheme not in {"https", "http"} or not parts.netloc:
         raise SourceAddressError("This is no address of a skill.", hint=HINT)
     site, path = f"{parts.scheme}://{parts.netloc}", parts.path
@@ -87,11 +87,11 @@ def _tried(template: str, rest: Sequence[str], host: str = "") -> tuple[Archive,
         rest = rest[:-1]
     if not rest:
         refs = (HEAD,) if host == "github.com" else USUAL
-        return tuple(Archive(template.format(ref=ref), ref) for ref in refs)
+        return tuple(Archive(template.replace("{ref}", ref), ref) for ref in refs)
     found = []
     for end in range(1, min(len(rest), REF_PARTS) + 1):
         ref = _joined(rest[:end])
-        found.append(Archive(template.format(ref=ref), "/".join(rest[:end]), _folder(rest[end:])))
+        found.append(Archive(template.replace("{ref}", ref), "/".join(rest[:end]), _folder(rest[end:])))
     return tuple(found)
 
 
@@ -103,10 +103,13 @@ def _joined(parts: Sequence[str]) -> str:
     return "/".join(quote(part, safe="") for part in parts)
 
 
-def _printable(text: str) -> str:
+def _split(text: str) -> SplitResult:
     if len(text) > MAX_URL_CHARS or not text.isprintable() or "\\" in text or " " in text:
         raise SourceAddressError("This is no address of a skill.", hint=HINT)
-    return text
+    try:
+        return urlsplit(text)
+    except ValueError as error:
+        raise SourceAddressError("This is no address of a skill.", hint=HINT) from error
 
 
 def _is_plain(part: str) -> bool:

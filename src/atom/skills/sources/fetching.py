@@ -58,7 +58,7 @@ class Fetched:
             found = read_repository(self.reply.body, urlsplit(self.archive.url).path, self.archive.folder)
         except SeveralSkillsError as error:
             ref = self.archive.ref
-            ask = [self.source.ask.format(ref=ref, folder=folder) for folder in error.folders]
+            ask = [self.source.ask.replace("{ref}", ref).replace("{folder}", folder) for folder in error.folders]
             raise SourceAmbiguousError(error.folders, ask) from error
         return found.bundle, Origin(self.source.url, final, self.archive.ref, found.commit, found.folder)
 
