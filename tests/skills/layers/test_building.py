@@ -1,6 +1,7 @@
 """What becomes a layer, what is refused, and that nothing half is ever used."""
 
 import asyncio
+import json
 import os
 import signal
 import stat
@@ -25,10 +26,11 @@ from atom.skills.layers.errors import (
     WheelRefusedError,
 )
 from atom.skills.layers.models import Layer, Target
-from atom.skills.layers.pip import Bounds, Source
+from atom.skills.layers.pip import START, Bounds, Source
 from atom.skills.layers.service import Layers, Stage
 from atom.skills.layers.shelf import digest_of
 from atom.skills.layers.target import target_of
+from atom.skills.sandbox.supervisor import landlock
 from tests.skills.layers.making import put, want, wheel
 from tests.skills.packing import unix
 
@@ -259,6 +261,44 @@ async def test_no_setting_of_the_machine_changes_the_source(
     assert (await layers.build(want("one"))).packages[0].version == "1.0"
 
 
+async def test_a_folder_of_wheels_that_is_not_there_is_told(layers: Layers, folder: Path) -> None:
+    with pytest.raises(BuildFailedError, match="is no folder"):
+        await replace(layers, source=Source(folder / "none")).build(want("one"))
+
+
+PROBE = """
+import json, os, socket, sys
+found = {}
+def attempt(name, call):
+    try:
+        call()
+        found[name] = "done"
+    except OSError as error:
+        found[name] = type(error).__name__
+outside = sys.argv[1]
+attempt("inet", lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+attempt("inet6", lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+attempt("unix", lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+attempt("read", lambda: open(outside + "/secret").read())
+attempt("write", lambda: open(outside + "/new", "w"))
+attempt("own", lambda: open("own", "w"))
+print(json.dumps(found))
+"""
+
+
+def test_what_chooses_the_wheels_has_no_network_and_one_folder(folder: Path) -> None:
+    (folder / "secret").write_text("x")
+    own = folder / "own"
+    own.mkdir()
+    bounds = [str(os.getpid()), "offline", "1000000", "30", str(own), f"{sys.prefix}\n{sys.base_prefix}"]
+    line = [sys.executable, "-I", "-S", "-c", START, *bounds, sys.executable, "-I", "-c", PROBE, str(folder)]
+    done = subprocess.run(line, cwd=own, env={}, capture_output=True, text=True, check=True, timeout=60)
+    found = json.loads(done.stdout)
+    assert [found[name] for name in ("inet", "inet6", "unix", "own")] == [*["PermissionError"] * 3, "done"]
+    if landlock.version() >= 1:
+        assert [found[name] for name in ("read", "write")] == ["PermissionError"] * 2
+
+
 # Dying
 
 
@@ -331,6 +371,7 @@ async def test_what_dead_builders_left_is_swept(own: Layers, wheels: Path) -> No
     assert len(list((own.shelf.home / "staging").iterdir())) == 1
     await own.sweep(timedelta(days=30))
     assert list((own.shelf.home / "staging").iterdir()) == []
+    assert list((own.shelf.home / "locks").iterdir()) == []
 
 
 async def test_two_builders_of_one_layer_at_once(own: Layers, wheels: Path) -> None:

@@ -12,7 +12,7 @@ OPEN_FILES = 1024
 
 def main() -> None:
     """Arguments: parent's pid, `online` or `offline`, bytes of one file, seconds, the folder it may write to, what it
-    may read (`:` between), then the command."""
+    may read (a line each), then the command."""
     parent, network, size, seconds, write, read, *command = sys.argv[1:]
     linux.prctl(linux.PR_SET_PDEATHSIG, 9)
     if os.getppid() != int(parent):
@@ -24,7 +24,7 @@ def main() -> None:
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     if network == "offline":
         if landlock.version() >= 1:
-            landlock.restrict(read=[*SYSTEM, *filter(None, read.split(":"))], write=[write, "/dev/null"])
+            landlock.restrict(read=[*SYSTEM, *filter(None, read.splitlines())], write=[write, "/dev/null"])
         if seccomp.supported():
             seccomp.install(seccomp.assemble(shared=True, same_user=False))
     os.execve(command[0], command, dict(os.environ))  # noqa: S606 - exec is its work

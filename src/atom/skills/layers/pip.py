@@ -132,7 +132,8 @@ async def _start(command: list[str], source: Source, place: Path, bounds: Bounds
     network = "offline" if source.wheels is not None else "online"
     return await asyncio.create_subprocess_exec(
         sys.executable, "-I", "-S", "-B", "-c", START,
-        str(os.getpid()), network, str(bounds.size), str(int(bounds.seconds)), str(place), ":".join(readable), *command,
+        str(os.getpid()), network, str(bounds.size), str(int(bounds.seconds)), str(place), "\n".join(readable),
+        *command,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, limit=LINE,
         env={"LANG": "C.UTF-8", "HOME": str(place), "TMPDIR": str(place / "tmp"), "PIP_CONFIG_FILE": os.devnull},
         cwd=place, start_new_session=True,

@@ -88,8 +88,8 @@ class Layers:
                     found = await self.find(wanted)
                     if found is not None and await asyncio.to_thread(self.shelf.is_whole, found):
                         return found
-                if requirements and not self.source:
-                    raise NoSourceError
+                if requirements:
+                    await asyncio.to_thread(_check_source, self.source)
                 return await self._build(key, wanted, requirements)
         except TimeoutError as error:
             raise BuildFailedError("Another build of these packages does not end.", hint="Try again later.") from error
@@ -192,8 +192,16 @@ async def open_layers(settings: SandboxSettings, home: Path, *, tell: Tell = _si
         message = f"Programs run as users of their own, and {closed} is closed to them."
         raise BuildFailedError(message, hint=f"Let others pass through: chmod o+x {closed}")
     index = settings.index.get_secret_value() if settings.index else ""
-    source = Source(settings.wheels, index)
+    source = Source(settings.wheels.absolute() if settings.wheels else None, index)
     return Layers(made, source, await target_of(python.path), tell=tell)
+
+
+def _check_source(source: Source) -> None:
+    if not source:
+        raise NoSourceError
+    if source.wheels is not None and not source.wheels.is_dir():
+        message = f"ATOM_SANDBOX__WHEELS: {source.wheels} is no folder."
+        raise BuildFailedError(message, hint="Make it and put wheels into it, or name another one.")
 
 
 def _laid_out(wheels: list[Wheel]) -> dict[str, int]:

@@ -119,6 +119,10 @@ class Shelf:
             with self._held(folder.name) as held:
                 if held:
                     shutil.rmtree(folder, ignore_errors=True)
+        for lock in sorted((self.home / "locks").iterdir()):
+            with self._held(lock.name) as held:
+                if held and not self._record(lock.name).exists():
+                    lock.unlink(missing_ok=True)
         return self._remove_unnamed(now, unused, keep)
 
     def _remove_unnamed(self, now: datetime, unused: timedelta, keep: frozenset[str]) -> list[str]:
@@ -151,13 +155,18 @@ class Shelf:
                 os.close(lock)
 
     def _lock(self, key: str) -> int | None:
-        lock = os.open(self.home / "locks" / key, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """None: somebody holds it, or a sweep has just removed the file that was locked."""
+        path = self.home / "locks" / key
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            return None
-        return lock
+            is_held = path.stat().st_ino == os.fstat(lock).st_ino
+        except (BlockingIOError, FileNotFoundError):
+            is_held = False
+        if is_held:
+            return lock
+        os.close(lock)
+        return None
 
 
 def write(folder: Path, files: Mapping[str, Member]) -> list[str]:
