@@ -1,10 +1,10 @@
 """Every setting of Atom, and how it is read."""
 
+from atom.settings.base import Group
 from atom.settings.groups import (
     AuditSettings,
     DatabaseSettings,
     GovernanceSettings,
-    Group,
     LlmSettings,
     LocalModelSettings,
     LoggingSettings,
@@ -14,7 +14,6 @@ from atom.settings.groups import (
     RunSettings,
     SandboxSettings,
     Settings,
-    SkillSettings,
     ToolSettings,
     TracingSettings,
     VaultSettings,
@@ -33,6 +32,7 @@ from atom.settings.reading import (
     origins,
     variable_name,
 )
+from atom.settings.skills import SkillSettings
 
 __all__ = [
     "FIELDS",

@@ -2,32 +2,13 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
-
-def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-
-
-class Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
-
-    @field_validator("*")
-    @classmethod
-    def _expand(cls, value: object) -> object:
-        """`~` in a path is a shell's word; unit files and manifests do not expand it."""
-        if not isinstance(value, Path):
-            return value
-        try:
-            return value.expanduser()
-        except RuntimeError:
-            raise ValueError("this user's home directory is not known, write the path out") from None
+from atom.settings.base import Group, Names
+from atom.settings.skills import SkillSettings
 
 
 class DatabaseSettings(Group):
@@ -468,15 +449,6 @@ class SandboxSettings(Group):
         if text and not ((outer or inner) and text.isprintable() and " " not in text):
             raise ValueError("it has to be an https address, or http on this machine")
         return value
-
-
-class SkillSettings(Group):
-    import_allow: Names = Field(
-        default=(),
-        description="Hosts that skills may be imported from by address, written as in ATOM_TOOLS__HTTP_ALLOW. Empty: "
-        "every public host. GitHub's archives lie on codeload.github.com: a list that names github.com names it, too.",
-    )
-    import_seconds: float = Field(default=60.0, gt=0, le=600, description="Seconds such an import may take to fetch.")
 
 
 class Settings(Group):

@@ -20,7 +20,8 @@ from pydantic.fields import FieldInfo
 
 from atom.errors import InvalidError
 from atom.kit.redact import redact
-from atom.settings.groups import Group, Settings
+from atom.settings.base import Group
+from atom.settings.groups import Settings
 
 
 class SettingsError(InvalidError):

@@ -255,7 +255,7 @@ async def test_no_setting_of_the_machine_changes_the_source(
     other = folder / "other"
     put(other, wheel("one", "9.0"))
     put(wheels, wheel("one"))
-    (folder / "pip.conf").write_text(f"[global]\nfind-links = {other}\n")
+    (folder / "pip.conf").write_text(f"[global]\nfind_links = {other}\n")
     monkeypatch.setenv("PIP_FIND_LINKS", str(other))
     monkeypatch.setenv("PIP_CONFIG_FILE", str(folder / "pip.conf"))
     assert (await layers.build(want("one"))).packages[0].version == "1.0"
@@ -412,7 +412,7 @@ async def test_pip_ends_with_its_builder(own: Layers, end: str) -> None:
         writer.close()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    index = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/simple"
+    index = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/packages"
     try:
         if end == "kill":
             process = builder(own, index, "", "one")
@@ -441,9 +441,9 @@ async def test_wheels_come_from_the_index_that_the_operator_names(own: Layers, f
     name, data = wheel("one", needs=["two"])
     other, more = wheel("two")
     pages = {
-        "/simple/one/": f'<a href="/files/{name}">{name}</a><a href="/files/one-9.tar.gz">one-9.tar.gz</a>'.encode(),
-        "/simple/two/": f'<a href="/files/{other}">{other}</a>'.encode(),
-        "/simple/source/": b'<a href="/files/source-1.0.tar.gz">source-1.0.tar.gz</a>',
+        "/packages/one/": f'<a href="/files/{name}">{name}</a><a href="/files/one-9.tar.gz">one-9.tar.gz</a>'.encode(),
+        "/packages/two/": f'<a href="/files/{other}">{other}</a>'.encode(),
+        "/packages/source/": b'<a href="/files/source-1.0.tar.gz">source-1.0.tar.gz</a>',
         f"/files/{name}": data,
         f"/files/{other}": more,
     }
@@ -459,7 +459,7 @@ async def test_wheels_come_from_the_index_that_the_operator_names(own: Layers, f
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    source = Source(index=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/simple")
+    source = Source(index=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/packages")
     try:
         layer = await replace(own, source=source).build(want("one"))
         assert [one.name for one in layer.packages] == ["one", "two"]

@@ -27,4 +27,4 @@ def main() -> None:
             landlock.restrict(read=[*SYSTEM, *filter(None, read.splitlines())], write=[write, "/dev/null"])
         if seccomp.supported():
             seccomp.install(seccomp.assemble(shared=True, same_user=False))
-    os.execve(command[0], command, dict(os.environ))  # noqa: S606 - exec is its work
+    os.execv(command[0], command)  # noqa: S606 - exec is its work

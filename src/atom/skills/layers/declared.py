@@ -30,7 +30,7 @@ PATH = re.compile(
     r"^(\.{0,2}/|\.{1,2}$|~|[A-Za-z]:[\\/])|\.(whl|zip|tar|tgz|gz|bz2|egg)(\[|\s|$|;)|^[^\[<>=!~;@]*[/\\]"
 )
 ADDRESS = re.compile(r"^(\w+\+)?\w+://|^git@|^file:")
-ELSEWHERE = ("index", "index-url", "extra-index-url", "find-links", "no-index", "sources", "pip")  # of [tool.uv]
+ELSEWHERE = ("index", "extra-index", "find-", "no-index", "sources", "pip")  # how keys of [tool.uv] begin
 FIX = "Declare it as name==version; the operator's wheel folder or index has to have it."
 
 
@@ -118,7 +118,7 @@ def _check_tools(path: str, block: Block, tool: object) -> None:
     for name in ("uv", "pip"):
         table = tool.get(name) if isinstance(tool, dict) else None
         for key in table if isinstance(table, dict) else ():
-            if key in ELSEWHERE:
+            if key.startswith(ELSEWHERE):
                 raise _elsewhere(f"`tool.{name}.{key}`", path, _line(block, f"{name}.{key}", key))
 
 

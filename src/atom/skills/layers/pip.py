@@ -61,7 +61,7 @@ async def fetch(requirements: list[str], target: Target, source: Source, place: 
         made.mkdir(mode=0o700)
     listed = place / "wanted.txt"  # not on the command line: an index's address may carry a password
     listed.touch(mode=0o600)
-    lines = [*([f"--index-url {source.index}"] if source.wheels is None else ["--no-index"]), *requirements]
+    lines = [*([f"-i {source.index}"] if source.wheels is None else ["--no-index"]), *requirements]
     listed.write_text("\n".join(lines) + "\n", encoding="utf-8")
     command = [sys.executable, "-I", "-B", "-c", RUN, find_pip(), *arguments(target, source, wheels, listed)]
     process = await _start(command, source, place, bounds)
@@ -86,7 +86,7 @@ def arguments(target: Target, source: Source, wheels: Path, listed: Path) -> lis
     for platform in target.platforms:
         line += ["--platform", platform]
     if source.wheels is not None:
-        line += ["--no-index", "--find-links", str(source.wheels)]
+        line += ["--no-index", "-f", str(source.wheels)]
     return [*line, "--requirement", str(listed)]
 
 
