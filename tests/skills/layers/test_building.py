@@ -429,7 +429,7 @@ async def test_pip_ends_with_its_builder(own: Layers, end: str) -> None:
             short = replace(own, source=Source(index=index), bounds=Bounds(seconds=3))
             with pytest.raises(BuildFailedError):
                 await short.build(want("one"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(10):  # pip itself gives up after 15 seconds
             while processes_of(own.shelf.home):
                 await asyncio.sleep(0.02)
     finally:
