@@ -168,6 +168,10 @@ def test_what_kubernetes_puts_beside_a_service_named_atom_is_no_setting() -> Non
         ("LLM_PROVIDER", "skynet"),
         ("ATOM_LLM__PROVIDER", "skynet"),
         ("ATOM_HOME", "~nobody-of-that-name/atom"),
+        ("ATOM_SANDBOX__INDEX", "http://packages.example.com/all"),
+        ("ATOM_SANDBOX__INDEX", "ftp://127.0.0.1/all"),
+        ("ATOM_SANDBOX__INDEX", "https://a.example/all -f /tmp"),
+        ("ATOM_SANDBOX__INDEX", "https:///all"),
     ],
 )
 def test_bad_value_is_refused_under_the_name_that_was_set(variable: str, text: str) -> None:

@@ -237,8 +237,7 @@ def _tools(settings: Settings, base: Foundation, search: WorkspaceSearch, desks:
 
 
 def _skills(settings: Settings, base: Foundation, agents: AgentService, search: WorkspaceSearch) -> SkillLayer:
-    below = SkillBase(base.sessions, base.outbox, base.registry, settings.home, search.embedder)
-    return build_skills(below, agents, settings.sandbox, settings.logging)
+    return build_skills(SkillBase(base.sessions, base.outbox, base.registry, search.embedder), agents, settings)
 
 
 def _memory(

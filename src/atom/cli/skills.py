@@ -8,6 +8,7 @@ from atom.cli.options import Json, example
 from atom.cli.output import Output
 from atom.cli.skill_path import SkillPath, existing, unread
 from atom.cli.skill_runs import add_runs
+from atom.cli.skills_build import build
 from atom.cli.skills_registry import add_to_skills
 from atom.skills.adapters.grammars import TreeSitter
 from atom.skills.bundle.reading import read_path
@@ -19,6 +20,7 @@ app = typer.Typer()
 STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "dim"}
 add_to_skills(app)
 add_runs(app)
+app.command(epilog=example("atom skills build ./my-skill"))(build)
 app.add_typer(sandbox.app, name="sandbox")
 
 

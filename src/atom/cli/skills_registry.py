@@ -12,11 +12,11 @@ import typer
 from atom.cli.options import After, Json, Limit, example
 from atom.cli.out_file import OutFile, written
 from atom.cli.output import Output, moment, to_json
-from atom.cli.skill_path import SkillPath, existing, unread
+from atom.cli.skill_path import existing, unread
 from atom.cli.skills_review import print_version, review_text
 from atom.cli.target import connect
 from atom.client import BlockingAtom
-from atom.client.skills import Skill, SkillAccess, SkillVersion
+from atom.client.skills import Skill, SkillAccess, SkillSource, SkillVersion
 from atom.errors import AtomError, InvalidError, NotFoundError
 from atom.skills.bundle.limits import LIMITS
 from atom.skills.bundle.models import Bundle
@@ -24,6 +24,7 @@ from atom.skills.bundle.reading import read_path
 
 DIGEST = re.compile(r"(sha256:)?[0-9a-f]{64}")
 UNREADABLE = ("skill_bundle_", "skill_archive_", "skill_manifest_")  # codes of bundles that cannot be read
+ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 FOLDER = "skill"  # where the folder has no name
 SkillArgument = Annotated[str, typer.Argument(metavar="SKILL", help="Name of the skill.")]
 OneVersion = Annotated[
@@ -52,16 +53,23 @@ def add_to_skills(app: typer.Typer) -> None:
 
 
 def import_skill(
-    path: SkillPath,
+    path: Annotated[
+        str, typer.Argument(metavar="PATH|URL", help="A SKILL.md, a folder, a zip, a tar, or a repository's address.")
+    ],
     *,
     as_json: Json = False,
 ) -> None:
-    """Send a skill to the server: quarantined there until somebody approves it. Exits 3 when it cannot be read."""
+    """Send a skill to the server, or let it fetch one: quarantined there until somebody approves it. Exits 3 when it
+    cannot be read."""
     out = Output.open(as_json)
     try:
-        name, data = _packed(existing(path))
-        with connect() as atom:
-            found = atom.call(atom.client.skills.import_(name, io.BytesIO(data)))
+        if ADDRESS.match(path):
+            with connect() as atom:
+                found = atom.call(atom.client.skills.import_from(path))
+        else:
+            name, data = _packed(existing(Path(path)))
+            with connect() as atom:
+                found = atom.call(atom.client.skills.import_(name, io.BytesIO(data)))
     except AtomError as error:
         if error.code.startswith(UNREADABLE):
             raise unread(error, as_json=as_json) from error
@@ -72,6 +80,8 @@ def import_skill(
     version = found.version
     known = "" if found.created else ", imported before"
     out.line(f"{found.name} version {version.version} is {version.status}{known}: {version.digest}")
+    if found.source is not None:
+        out.note(f"From {found.source.archive}{_of_commit(found.source)}")
     if not version.approvable:
         out.note("It has errors and cannot be approved: `atom skills show` has each of them.", "yellow")
     elif version.status == "quarantined":
@@ -225,6 +235,11 @@ def lock(*, output: OutFile = None, as_json: Json = False) -> None:
         found = atom.call(atom.client.skills.lock())
     with written(output) as file:
         file.write(f"{to_json(found.plain(), indent=2)}\n")
+
+
+def _of_commit(source: SkillSource) -> str:
+    folder = f", folder {source.folder}" if source.folder else ""
+    return (f", commit {source.commit}" if source.commit else f", {source.ref}" if source.ref else "") + folder
 
 
 def _packed(path: Path) -> tuple[str, bytes]:

@@ -47,12 +47,23 @@ class Skill(Wire):
     versions: tuple[SkillVersionBrief, ...] = ()
 
 
+class SkillSource(Wire):
+    """Where a skill was fetched from."""
+
+    url: str
+    archive: str = ""
+    ref: str = ""
+    commit: str = ""
+    folder: str = ""
+
+
 class ImportedSkill(Wire):
-    """`created` False: this content was imported before."""
+    """`created` False: this content was imported before. `source` None: it was uploaded."""
 
     name: str
     created: bool = True
     version: SkillVersionBrief
+    source: SkillSource | None = None
 
 
 class SkillFinding(Wire):
@@ -123,6 +134,10 @@ class Skills:
     async def import_(self, name: str, file: BinaryIO) -> ImportedSkill:
         """A SKILL.md, a zip or a tar, called `name` here."""
         return await self.transport.ask(ImportedSkill, "POST", "/api/skills/import", file=(name, file))
+
+    async def import_from(self, url: str) -> ImportedSkill:
+        """From an address that the server fetches."""
+        return await self.transport.ask(ImportedSkill, "POST", "/api/skills/import", form={"url": url})
 
     def list(self) -> Listing[Skill]:
         return Listing(self.transport, Page[Skill], "/api/skills")

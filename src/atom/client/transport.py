@@ -58,6 +58,7 @@ class Transport:
         query: Mapping[str, Any] | None = None,
         key: str | None = None,
         file: tuple[str, BinaryIO] | None = None,
+        form: Mapping[str, str] | None = None,
         accept: frozenset[int] = frozenset(),
     ) -> bytes:
         """The body of a successful reply. `key` is the Idempotency-Key, which makes a POST safe to repeat.
@@ -72,8 +73,9 @@ class Transport:
             params={name: value for name, value in (query or {}).items() if value is not None},
             headers={"Idempotency-Key": key} if key else None,
             files={"file": file} if file else None,
+            data=form,
         )
-        limit = UPLOAD_SECONDS if file else self.timeout
+        limit = UPLOAD_SECONDS if file or form else self.timeout
         for attempt in range(RETRIES):
             try:
                 return await self._once(request, limit, accept)

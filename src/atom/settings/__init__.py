@@ -33,7 +33,7 @@ from atom.settings.reading import (
     take_away,
     variable_name,
 )
-from atom.settings.skills import SandboxSettings
+from atom.settings.skills import SandboxSettings, SkillSettings
 
 __all__ = [
     "FIELDS",
@@ -54,6 +54,7 @@ __all__ = [
     "SandboxSettings",
     "Settings",
     "SettingsError",
+    "SkillSettings",
     "ToolSettings",
     "TracingSettings",
     "VaultSettings",

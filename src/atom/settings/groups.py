@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from atom.settings.kinds import Group, Names
-from atom.settings.skills import SandboxSettings
+from atom.settings.skills import SandboxSettings, SkillSettings
 
 
 class DatabaseSettings(Group):
@@ -436,4 +436,5 @@ class Settings(Group):
     workspaces: WorkspaceSettings = WorkspaceSettings()
     memory: MemorySettings = MemorySettings()
     tools: ToolSettings = ToolSettings()
+    skills: SkillSettings = SkillSettings()
     sandbox: SandboxSettings = SandboxSettings()

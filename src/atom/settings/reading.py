@@ -187,5 +187,6 @@ def _explain(error: ValidationError, sources: Mapping[tuple[str, str], str]) -> 
             ((head, path[cut]) for cut in range(len(path) - 1, 0, -1) if (head := ".".join(path[:cut])) in GROUPS),
             ("", path[0]),
         )
-        lines.append(f"{sources.get((group, name)) or variable_name(group, name)}: {problem['msg']}.")
+        said = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"{sources.get((group, name)) or variable_name(group, name)}: {said}.")
     return " ".join(lines)

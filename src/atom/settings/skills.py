@@ -1,10 +1,12 @@
 """Settings of skills and of what they run in."""
 
+from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
-from atom.settings.kinds import Group, Size
+from atom.settings.kinds import Group, Names, Size
 
 
 class SandboxSettings(Group):
@@ -35,3 +37,32 @@ class SandboxSettings(Group):
     keep_days: int = Field(
         default=90, ge=1, le=36_500, description="Days that executions of skills are kept, with their files."
     )
+    wheels: Path | None = Field(
+        default=None,
+        description="Folder of wheels that packages of skills are installed from. Unset, and no index: none are.",
+    )
+    index: SecretStr | None = Field(
+        default=None,
+        description="Package index (PEP 503) that packages of skills are installed from; https, or http on this "
+        "machine. A folder in ATOM_SANDBOX__WHEELS goes before it. Unset: none.",
+    )
+
+    @field_validator("index")
+    @classmethod
+    def _encrypted(cls, value: SecretStr | None) -> SecretStr | None:
+        text = value.get_secret_value() if value else ""
+        parts = urlsplit(text)
+        inner = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}
+        outer = parts.scheme == "https" and bool(parts.hostname)
+        if text and not ((outer or inner) and text.isprintable() and " " not in text):
+            raise ValueError("it has to be an https address, or http on this machine")
+        return value
+
+
+class SkillSettings(Group):
+    import_allow: Names = Field(
+        default=(),
+        description="Hosts that skills may be imported from by address, written as in ATOM_TOOLS__HTTP_ALLOW. Empty: "
+        "every public host. GitHub's archives lie on codeload.github.com: a list that names github.com names it, too.",
+    )
+    import_seconds: float = Field(default=60.0, gt=0, le=600, description="Seconds such an import may take to fetch.")

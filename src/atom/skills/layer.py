@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter
@@ -12,8 +11,9 @@ from atom.events.service import Outbox
 from atom.infra.db import Sessions, unit_of_work
 from atom.retrieval.embedding_cache import EmbeddingCache
 from atom.retrieval.ports import Embedder
-from atom.settings import LoggingSettings, SandboxSettings
+from atom.settings import Settings
 from atom.skills.adapters.grammars import TreeSitter
+from atom.skills.bundle.models import Bundle
 from atom.skills.bundle.reading import read_bytes
 from atom.skills.catalogue import Catalogue
 from atom.skills.execution.service import Executions
@@ -22,6 +22,7 @@ from atom.skills.registry.service import Registry
 from atom.skills.registry.store import any_active
 from atom.skills.registry.using import Use
 from atom.skills.sandbox.access import open_access
+from atom.skills.sources.fetching import Origin, Sources, open_sources
 from atom.skills.validation.service import Validator
 
 READERS = 2  # a bundle of 20 MB costs seconds of a processor
@@ -35,6 +36,7 @@ class Reader:
     """
 
     validator: Validator
+    sources: Sources
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READERS))
 
     async def read(self, data: bytes, name: str) -> tuple[str, dict[str, Any]]:
@@ -42,8 +44,18 @@ class Reader:
         async with self.turns:
             return await asyncio.to_thread(self._read, data, name)
 
+    async def read_from(self, url: str) -> tuple[str, dict[str, Any], Origin]:
+        """The same of what lies at an address. Raises what `Sources.fetch` and `Fetched.bundle` raise, too."""
+        fetched = await self.sources.fetch(url)
+        async with self.turns:
+            bundle, origin = await fetched.bundle()
+            return *await asyncio.to_thread(self._row, bundle), origin
+
     def _read(self, data: bytes, name: str) -> tuple[str, dict[str, Any]]:
-        report = self.validator.validate(read_bytes(data, name))
+        return self._row(read_bytes(data, name))
+
+    def _row(self, bundle: Bundle) -> tuple[str, dict[str, Any]]:
+        report = self.validator.validate(bundle)
         return checked_name(report), row_of(report)
 
 
@@ -73,18 +85,18 @@ class Base:
     sessions: Sessions
     outbox: Outbox
     metrics: CollectorRegistry
-    home: Path
     embedder: Embedder | None
 
 
-def build_skills(base: Base, agents: AgentService, settings: SandboxSettings, logging: LoggingSettings) -> SkillLayer:
+def build_skills(base: Base, agents: AgentService, settings: Settings) -> SkillLayer:
     """Raises InvalidError for a setting that cannot be."""
-    use = Use(agents)
-    sandbox = open_access(settings, base.home, log_level=logging.level, log_file=logging.file)
+    use, logging = Use(agents), settings.logging
+    sandbox = open_access(settings.sandbox, settings.home, log_level=logging.level, log_file=logging.file)
     ended = Counter("atom_skill_runs_total", "Executions of skills that ended.", ["outcome"], registry=base.metrics)
-    executions = Executions(base.sessions, use, base.outbox, sandbox, settings, ended)
+    executions = Executions(base.sessions, use, base.outbox, sandbox, settings.sandbox, ended)
     embedder = base.embedder
-    folder = base.home / "cache" / "embeddings"
+    folder = settings.home / "cache" / "embeddings"
     cache = None if embedder is None else EmbeddingCache(folder / f"{embedder.name}-skills", embedder.dimensions)
     catalogue = Catalogue(base.sessions, agents, embedder, cache)
-    return SkillLayer(Registry(agents, base.outbox), Reader(Validator(TreeSitter())), use, executions, catalogue)
+    reader = Reader(Validator(TreeSitter()), open_sources(settings.skills))
+    return SkillLayer(Registry(agents, base.outbox), reader, use, executions, catalogue)

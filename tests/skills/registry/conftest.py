@@ -17,10 +17,10 @@ from atom.governance.evidence.changes import ChangeBook
 from atom.governance.models import Maturity
 from atom.identity.models import Principal, Role
 from atom.infra.db import Sessions, unit_of_work
-from atom.settings import LoggingSettings, SandboxSettings
 from atom.skills.layer import Base, SkillLayer, build_skills
 from atom.skills.registry.models import SkillVersion
 from atom.skills.registry.service import Consent, Imported
+from atom.web.testing import settings_for_tests
 from tests.skills.packing import zipped
 
 BOSS = Principal(uuid4(), "boss", Role.ADMIN)
@@ -100,8 +100,8 @@ def agents() -> AgentService:
 
 @pytest_asyncio.fixture
 async def desk(sessions: Sessions, agents: AgentService, tmp_path: Path) -> AsyncIterator[Desk]:
-    base = Base(sessions, Outbox(Signal()), CollectorRegistry(), tmp_path, None)
-    made = Desk(build_skills(base, agents, SandboxSettings(), LoggingSettings()), agents, sessions)
+    base = Base(sessions, Outbox(Signal()), CollectorRegistry(), None)
+    made = Desk(build_skills(base, agents, settings_for_tests(tmp_path)), agents, sessions)
     await made.agent("worker")
     yield made
     await made.layer.aclose()

@@ -31,7 +31,7 @@ def read_path(path: Path, limits: Limits = LIMITS) -> Bundle:
     if stat.S_ISDIR(mode):
         into = Collector(limits)
         folders.collect(path, into)
-        return _bundle(into, Form.FOLDER, path.name or None)
+        return bundle_of(into, Form.FOLDER, path.name or None)
     if not stat.S_ISREG(mode):
         raise BundleError(f"{shown(str(path))} is no file.", problem="special_file", fix="Name a file or a folder.")
     try:
@@ -54,12 +54,12 @@ def read_bytes(data: bytes, name: str, *, folder: str | None = None, limits: Lim
     into = Collector(limits, packed=len(data))
     if data.startswith(ZIP):
         zips.collect(data, into)
-        return _bundle(into, Form.ZIP)
+        return bundle_of(into, Form.ZIP)
     plain = unpacking.unpacked(data, limits)
     if tars.is_tar(plain):
         into.packed = len(data) if unpacking.is_packed(data) else None
         tars.collect(plain, into)
-        return _bundle(into, Form.TAR)
+        return bundle_of(into, Form.TAR)
     if unpacking.is_packed(data) or PurePosixPath(name).suffix.lower() not in TEXTS:
         raise ArchiveBrokenError(
             f"{shown(name)} is no zip, no tar and no SKILL.md.",
@@ -68,10 +68,11 @@ def read_bytes(data: bytes, name: str, *, folder: str | None = None, limits: Lim
         )
     into.packed = None
     into.file(MANIFEST, [data], executable=False)
-    return _bundle(into, Form.FILE, folder)
+    return bundle_of(into, Form.FILE, folder)
 
 
-def _bundle(into: Collector, form: Form, folder: str | None = None) -> Bundle:
+def bundle_of(into: Collector, form: Form, folder: str | None = None) -> Bundle:
+    """Of what was collected from the folder of that name. Raises ManifestUnreadableError."""
     files = into.files
     if _manifest(files) is None and (top := _top(files)) is not None:
         files = {path.removeprefix(f"{top}/"): member for path, member in files.items()}

@@ -8,12 +8,14 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from atom.skills.bundle.collecting import Collector
+from atom.skills.bundle.collecting import Collector, too_many
 from atom.skills.errors import ArchiveBrokenError, ArchiveRefusedError
 
 BLOCK = 512
 CHUNK = 64 * 1024
 LONGEST_NAME = 64 * 1024
+MOST_NAMES = 20_000
+MOST_COMMENT = 200
 PAX = {tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE}
 REFUSED = {
     tarfile.SYMTYPE: ("A symbolic link.", "symlink", "Put the file itself into the bundle."),
@@ -38,6 +40,7 @@ class _Said:
 class _Walk:
     data: bytes
     at: int = 0
+    comment: str = ""
     said: _Said = field(default_factory=_Said)
 
     def header(self) -> tarfile.TarInfo | None:
@@ -72,8 +75,30 @@ def is_tar(data: bytes) -> bool:
     return True
 
 
-def collect(data: bytes, into: Collector) -> None:
-    """Every member of the tar in `data`. Raises BundleError."""
+def collect(data: bytes, into: Collector, within: str = "") -> None:
+    """Every member of the tar in `data` whose name begins with `within`, which is taken off. Raises BundleError."""
+    for walk, header, name in _members(data):
+        if name.startswith(within) and f"{name.rstrip('/')}/" != within:
+            _member(walk, header, name.removeprefix(within), into)
+        else:
+            _skip(walk, header, name)
+
+
+def names(data: bytes) -> tuple[list[str], str]:
+    """What the members are called, folders left out, and the comment on all of them. Raises BundleError."""
+    found: list[str] = []
+    comment = ""
+    for walk, header, name in _members(data):
+        if len(found) >= MOST_NAMES:
+            raise too_many(f"more than {MOST_NAMES} members", name)
+        found += [] if header.type == tarfile.DIRTYPE else [name]
+        comment = walk.comment
+        _skip(walk, header, name)
+    return found, comment
+
+
+def _members(data: bytes) -> Iterator[tuple[_Walk, tarfile.TarInfo, str]]:
+    """Each with its name; whoever gets it moves the walk behind its content."""
     walk = _Walk(data)
     while header := walk.header():  # each turn takes a block at least
         if header.type in PAX:
@@ -85,12 +110,19 @@ def collect(data: bytes, into: Collector) -> None:
         elif header.type == tarfile.GNUTYPE_LONGLINK:
             _meta(walk, header)  # the link that follows is refused
         else:
-            _member(walk, header, into)
+            yield walk, header, header.name if walk.said.name is None else walk.said.name
             walk.said = _Said()
 
 
-def _member(walk: _Walk, header: tarfile.TarInfo, into: Collector) -> None:
-    name = header.name if walk.said.name is None else walk.said.name
+def _skip(walk: _Walk, header: tarfile.TarInfo, name: str) -> None:
+    """Over a member that nobody looks into; links and devices have no content."""
+    if header.type in REFUSED and header.type != tarfile.GNUTYPE_SPARSE:
+        return
+    size = header.size if walk.said.size is None else walk.said.size
+    walk.content(name, max(size, 0) if header.type == tarfile.DIRTYPE else size)
+
+
+def _member(walk: _Walk, header: tarfile.TarInfo, name: str, into: Collector) -> None:
     if header.type in REFUSED:
         message, problem, fix = REFUSED[header.type]
         raise ArchiveRefusedError(message, problem=problem, fix=fix, member=name)
@@ -131,8 +163,9 @@ def _pax(walk: _Walk, header: tarfile.TarInfo) -> None:
 
 def _global(walk: _Walk, header: tarfile.TarInfo) -> None:
     """What is said of all members: a comment (git archive writes one), but no name and no size."""
-    keys = {key for key, _ in _records(_meta(walk, header))}
-    if keys & {b"path", b"size", b"linkpath"}:
+    records = dict(_records(_meta(walk, header)))
+    walk.comment = records.get(b"comment", b"")[:MOST_COMMENT].decode("ascii", "replace")
+    if records.keys() & {b"path", b"size", b"linkpath"}:
         raise ArchiveRefusedError(
             "One name or size is given for all members.", problem="global_name", fix="Pack the folder again."
         )

@@ -18,27 +18,40 @@ LOCAL_HEADER = 30
 DIRECTORY_ENTRY = b"PK\x01\x02"
 MOST_ENTRIES = 20_000  # of a directory that is read at all: `zipfile` reads it whole before anything can be counted
 UNICODE_NAME = 0x7075
+MOST_COMMENT = 200
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, OverflowError, RuntimeError, struct.error)
 
 
-def collect(data: bytes, into: Collector) -> None:
-    """Every member of the zip in `data`. Raises BundleError."""
+def collect(data: bytes, into: Collector, within: str = "") -> None:
+    """Every member of the zip in `data` whose name begins with `within`, which is taken off. Raises BundleError."""
+    with _opened(data) as archive:
+        _check_layout(archive)
+        for info in archive.infolist():
+            name = _name(info)
+            if name.startswith(within) and (name != within or not within):
+                _collect_one(archive, info, into, within)
+
+
+def names(data: bytes) -> tuple[list[str], str]:
+    """What the members are called, folders left out, and the zip's comment. Raises BundleError."""
+    with _opened(data) as archive:
+        found = [name for info in archive.infolist() if not (name := _name(info)).endswith("/")]
+        return found, archive.comment[:MOST_COMMENT].decode("ascii", "replace")
+
+
+def _opened(data: bytes) -> zipfile.ZipFile:
     if data.count(DIRECTORY_ENTRY) > MOST_ENTRIES:
         raise BundleTooLargeError(
             f"The zip names more than {MOST_ENTRIES} members.", problem="too_many_files", fix="Pack only the skill."
         )
     try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
+        return zipfile.ZipFile(io.BytesIO(data))
     except BROKEN as error:
         raise _broken(f"The zip's directory cannot be read ({error}).") from error
-    with archive:
-        _check_layout(archive)
-        for info in archive.infolist():
-            _collect_one(archive, info, into)
 
 
-def _collect_one(archive: zipfile.ZipFile, info: zipfile.ZipInfo, into: Collector) -> None:
-    name = _name(info)
+def _collect_one(archive: zipfile.ZipFile, info: zipfile.ZipInfo, into: Collector, within: str) -> None:
+    name = _name(info).removeprefix(within)
     _check_type(info, name)
     if name.endswith("/"):
         if info.file_size or info.compress_size:

@@ -1,14 +1,16 @@
 """REST: the registry of skills."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Response, UploadFile
+from fastapi import APIRouter, Depends, Form, Path, Query, Response, UploadFile
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from atom.errors import InvalidError
 from atom.identity.guard import Guard, GuardedRoute
 from atom.identity.models import Permission, Principal
 from atom.infra.db import Sessions, unit_of_work
+from atom.infra.egress_address import MAX_URL_CHARS
 from atom.kit.pages import MAX_LIMIT, parse_cursor, to_page
 from atom.skills.bundle.limits import LIMITS
 from atom.skills.layer import SkillLayer
@@ -26,6 +28,7 @@ from atom.skills.registry.wire import (
     SkillDetailOut,
     SkillOut,
     SkillPage,
+    SourceOut,
     TextOut,
     VersionOut,
     brief,
@@ -33,10 +36,25 @@ from atom.skills.registry.wire import (
     skill_out,
     version_out,
 )
+from atom.skills.sources.fetching import Origin
 
 MULTIPART_OVERHEAD = 16_384  # boundaries and part headers around one uploaded file
 MAX_PATH = 4096
+SLOW: dict[int | str, dict[str, Any]] = {
+    504: {
+        "description": "The address did not answer in time.",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+}
 HEX = re.compile(r"[0-9a-f]{64}")
+Url = Annotated[
+    str | None,
+    Form(
+        max_length=MAX_URL_CHARS,
+        description="In place of a file: a repository (https://github.com/OWNER/REPOSITORY/tree/BRANCH/FOLDER, and as "
+        "GitLab and Gitea write it), or an archive.",
+    ),
+]
 Name = Annotated[str, Path(max_length=200)]
 Version = Annotated[str, Path(max_length=200, description="The content's hash, with or without `sha256:`.")]
 
@@ -47,17 +65,20 @@ def routes(layer: SkillLayer, sessions: Sessions, guard: Guard) -> APIRouter:
     Admin = Annotated[Principal, Depends(guard.requires(Permission.SKILLS_ADMIN))]  # noqa: N806 - a type
     registry = layer.registry
 
-    @router.post("/import", status_code=201, max_body_size=LIMITS.packed_bytes + MULTIPART_OVERHEAD)
-    async def import_skill(file: UploadFile, by: Writer, response: Response) -> ImportedOut:
-        """Take in a SKILL.md, a zip or a tar; it is quarantined until somebody approves it. 200 where the same content
-        was imported before."""
-        data = await file.read(LIMITS.packed_bytes + 1)
-        name, row = await layer.reader.read(data, file.filename or "")
+    @router.post("/import", status_code=201, responses=SLOW, max_body_size=LIMITS.packed_bytes + MULTIPART_OVERHEAD)
+    async def import_skill(
+        by: Writer, response: Response, file: UploadFile | None = None, url: Url = None
+    ) -> ImportedOut:
+        """Take in a SKILL.md, a zip or a tar, uploaded or fetched from an address; it is quarantined until somebody
+        approves it. 200 where the same content was imported before."""
+        name, row, origin = await _read(layer, file, url)
+        source = None if origin is None else origin.plain()
         async with unit_of_work(sessions) as session:
-            found = await registry.add(session, by.actor, name, row)
+            found = await registry.add(session, by.actor, name, row, source=source)
             if not found.fresh:
                 response.status_code = 200
-            return ImportedOut(name=found.skill.name, created=found.fresh, version=brief(found.version))
+            come = None if source is None else SourceOut.model_validate(source)
+            return ImportedOut(name=found.skill.name, created=found.fresh, version=brief(found.version), source=come)
 
     @router.put("/{skill}/access")
     async def set_skill_access(skill: Name, body: AccessIn, by: Admin) -> SkillOut:
@@ -69,6 +90,19 @@ def routes(layer: SkillLayer, sessions: Sessions, guard: Guard) -> APIRouter:
     _reading(router, layer, sessions, guard)
     _moving(router, registry, sessions, guard)
     return router
+
+
+async def _read(
+    layer: SkillLayer, file: UploadFile | None, url: str | None
+) -> tuple[str, dict[str, Any], Origin | None]:
+    """The skill's name, its row, and where it was fetched from."""
+    if (file is None) == (url is None):
+        raise InvalidError("One of `file` and `url` is wanted.", hint="Send a form with one of them.", field="file")
+    if url is not None:
+        return await layer.reader.read_from(url)
+    data, called = (b"", "") if file is None else (await file.read(LIMITS.packed_bytes + 1), file.filename or "")
+    name, row = await layer.reader.read(data, called)
+    return name, row, None
 
 
 def _reading(router: APIRouter, layer: SkillLayer, sessions: Sessions, guard: Guard) -> None:

@@ -63,8 +63,17 @@ class Registry:
     agents: AgentService
     outbox: Outbox
 
-    async def add(self, session: AsyncSession, by: str, name: str, row: Mapping[str, Any]) -> Imported:
-        """`row` is made by `records.row_of`. Raises TooManySkillsError."""
+    async def add(
+        self,
+        session: AsyncSession,
+        by: str,
+        name: str,
+        row: Mapping[str, Any],
+        *,
+        source: Mapping[str, str] | None = None,
+    ) -> Imported:
+        """`row` is made by `records.row_of`; `source` is where it was fetched from, for the audit. Raises
+        TooManySkillsError."""
         skill = await self._named(session, name)
         there = await store.version(session, skill.id, row["digest"])
         if there is not None:
@@ -75,7 +84,8 @@ class Registry:
         values = {**row, "skill_id": skill.id, "number": number, "status": Status.QUARANTINED.value}
         await store.add_version(session, {**values, "imported_by": by})
         version = await self._version(session, skill, row["digest"])
-        await self._record(session, by, skill, version, decision="imported", reason="imported")
+        more = {"source": dict(source)} if source else None
+        await self._record(session, by, skill, version, decision="imported", reason="imported", more=more)
         return Imported(skill, version, fresh=True)
 
     async def approve(

@@ -83,10 +83,21 @@ class SkillDetailOut(SkillOut):
     versions: list[VersionBrief] = Field(description="The newest 50, the newest first.")
 
 
+class SourceOut(BaseModel):
+    """Where a skill was fetched from."""
+
+    url: str = Field(description="What was asked for, without query.")
+    archive: str = Field(description="Where it was found in the end.")
+    ref: str = Field(description="Branch, tag or commit; empty where none is known.")
+    commit: str = Field(description="As the archive says it; empty where it does not.")
+    folder: str = Field(description="In the archive; empty: its top.")
+
+
 class ImportedOut(BaseModel):
     name: str
     created: bool = Field(description="False: this content was imported before; nothing was changed.")
     version: VersionBrief
+    source: SourceOut | None = Field(default=None, description="None: it was uploaded.")
 
 
 class FindingOut(BaseModel):

@@ -4,7 +4,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +14,46 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 SYSTEM = Path("/usr")
 
 
+# What `python ./entry` does, with more on the path, behind the standard library: modules beside the entry, then layers
+# (from PYTHONPATH, which Python itself does not read here). This frame is not in tracebacks.
+LAUNCH = """
+import posix, sys
+entry = sys.argv.pop(1)
+sys.argv[0] = entry
+__file__, __cached__ = posix.getcwd() + "/" + entry, None
+sys.path.append((posix.getcwd() + entry[1:]).rpartition("/")[0])
+sys.path += filter(None, posix.environ.get(b"PYTHONPATH", b"").decode().split(":"))
+def without(hook):
+    return lambda kind, error, trace: hook(kind, error.with_traceback(trace.tb_next), trace.tb_next)
+sys.excepthook = without(sys.__excepthook__)
+with open(entry, "rb", 0) as source:
+    source = compile(source.read(), __file__, "exec", dont_inherit=True)
+del posix, sys, entry, without
+exec(globals().pop("source"))
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """`options` come before the program's file. `read` is what it needs besides the system's own folders."""
+    """`options` come before the program's file. `read` is what it needs besides the system's own folders. `launch`
+    runs a program that may import more than the standard library."""
 
     path: str
     options: tuple[str, ...] = ()
     read: tuple[str, ...] = ()
+    launch: str = ""
 
-    def command(self, entry: str) -> list[str]:
-        return [self.path, *self.options, f"./{entry}"]
+    def command(self, entry: str, *, imports: bool = False) -> list[str]:
+        start = ["-c", self.launch] if imports and self.launch else []
+        return [self.path, *self.options, *start, f"./{entry}"]
+
+
+def imports(entry: str, files: Collection[str], layers: Collection[str]) -> bool:
+    """Whether a Python program has anything to import but the standard library: modules beside it, or layers."""
+    beside = entry.rpartition("/")[0]
+    return bool(layers) or any(
+        name != entry and name.endswith(".py") and (not beside or name.startswith(f"{beside}/")) for name in files
+    )
 
 
 def find(*, as_other: bool) -> Mapping[Language, Interpreter]:
@@ -40,7 +70,7 @@ def _python(*, as_other: bool) -> Interpreter | None:
         if path.exists() and reachable(path.resolve(), as_other=as_other):
             real = path.resolve()
             read = () if real.is_relative_to(SYSTEM) else (str(real.parent.parent),)
-            return Interpreter(str(real), options, read)
+            return Interpreter(str(real), options, read, LAUNCH)
     return None
 
 

@@ -15,6 +15,7 @@ MAX_FILES = 500
 MAX_NAME = 200
 MAX_ARGUMENTS = 64
 MAX_ARGUMENT_BYTES = 32_768
+MAX_LAYERS = 8
 RESERVED = frozenset({"output", "tmp"})  # folders that are there in every execution
 MIB = 1 << 20
 
@@ -108,8 +109,9 @@ class Spec:
     """A program and what it gets. It works in a folder that holds `files` and the empty folders `output` and `tmp`.
 
     `entry` names one of `files`, `arguments` follow it on its command line; `input` is what it reads on standard input
-    (JSON). `needs` has the least level of each guarantee without which it must not run. Raises InvalidError for names
-    that could lead out of the folder.
+    (JSON). `needs` has the least level of each guarantee without which it must not run. `layers` are
+    folders of packages on this machine (absolute) that it can read and import from. Raises InvalidError for names that
+    could lead out of the folder.
     """
 
     language: Language
@@ -120,6 +122,7 @@ class Spec:
     needs: Mapping[Guarantee, Level] = field(default_factory=lambda: NEEDS)
     id: UUID = field(default_factory=new_id)
     arguments: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.entry not in self.files:
@@ -135,6 +138,8 @@ class Spec:
                 raise InvalidError("A file's name is not a plain relative path.", field="files", name=name[:MAX_NAME])
         if sum(map(len, self.files.values())) > self.limits.disk:
             raise InvalidError("The files are larger than the disk they would get.", field="files")
+        if len(self.layers) > MAX_LAYERS or not all(map(_is_folder, self.layers)):
+            raise InvalidError(f"Layers are at most {MAX_LAYERS} absolute paths without a colon.", field="layers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +231,10 @@ class Result:
     refused: tuple[tuple[str, str], ...] = ()
     usage: Usage = Usage()
     levels: Mapping[Guarantee, Level] = field(default_factory=dict)
+
+
+def _is_folder(path: str) -> bool:
+    return path.startswith("/") and path != "/" and posixpath.normpath(path) == path and ":" not in path
 
 
 def is_plain(name: str) -> bool:

@@ -2,9 +2,10 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from atom.kit.clock import Clock, SystemClock
 from atom.skills.sandbox import canaries, orphans, outcome
 from atom.skills.sandbox.adapters.keeper import Keeper
 from atom.skills.sandbox.adapters.line import Line
-from atom.skills.sandbox.languages import PATH, Interpreter
+from atom.skills.sandbox.languages import PATH, Interpreter, imports
 from atom.skills.sandbox.models import Artefact, ExitReason, Guarantee, Language, Level, Report, Result, Spec, Usage
 from atom.skills.sandbox.place import Place, mark_of
 from atom.skills.sandbox.supervisor import wire
@@ -70,6 +71,9 @@ class SupervisedSandbox:
         """Without asking what was proven: the canaries do so too."""
         if spec.language not in self.interpreters:
             return self._failed(spec, ExitReason.POLICY, f"Refused: no {spec.language} on this machine.")
+        gone = _gone(spec.layers)
+        if gone:
+            return self._failed(spec, ExitReason.ENGINE, f"Its layer {gone} is not there: build it again.")
         nonce = secrets.token_hex(16)
         try:
             request = self._request(spec, nonce)
@@ -114,9 +118,13 @@ class SupervisedSandbox:
             "mark": mark_of(spec.id),
             "backend": self.name,
             "bwrap": self.bwrap,
-            "command": [*interpreter.command(spec.entry), *spec.arguments],
+            "command": [
+                *interpreter.command(spec.entry, imports=imports(spec.entry, spec.files, spec.layers)),
+                *spec.arguments,
+            ],
             "read": list(interpreter.read),
-            "environment": _environment(nonce),
+            "layers": list(spec.layers),
+            "environment": _environment(nonce, len(spec.layers)),
             "files": dict(spec.files),
             "input": spec.input,
             "memory": limits.memory,
@@ -172,9 +180,11 @@ class SupervisedSandbox:
         return {} if self.report is None else {name: found.level for name, found in self.report.evidence.items()}
 
 
-def _environment(nonce: str) -> dict[str, str]:
-    """All variables a program has. `{work}` is where it works."""
+def _environment(nonce: str, layers: int) -> dict[str, str]:
+    """All variables a program has. `{work}` is where it works, `{layer0}` where the first layer is."""
+    packages = {"PYTHONPATH": ":".join(f"{{layer{number}}}" for number in range(layers))} if layers else {}
     return {
+        **packages,
         "PATH": PATH,
         "HOME": "{work}",
         "TMPDIR": "{work}/tmp",
@@ -184,6 +194,10 @@ def _environment(nonce: str) -> dict[str, str]:
         "SKILL_RESULT_FD": str(RESULT),
         "SKILL_RESULT_NONCE": nonce,
     }
+
+
+def _gone(layers: Sequence[str]) -> str:
+    return next((path.name for path in map(Path, layers) if not path.is_dir()), "")
 
 
 def _bytes(value: object) -> bytes:

@@ -10,6 +10,7 @@ from atom.skills.sandbox.supervisor.started import Started
 
 SETUP_SECONDS = 10.0
 WORK = "/work"
+LAYERS = "/layers"
 DEVICES = ("null", "zero", "full", "random", "urandom")
 NAMESPACES = ("user", "pid", "net", "ipc", "uts")
 OWN_PROCESSES = 2  # bubblewrap outside, and pid 1 inside
@@ -64,8 +65,9 @@ def command(job: Job, ready: str, *, rules: int, status: int, gate: int) -> list
     line += ["--symlink", "/proc/self/fd", "/dev/fd", "--symlink", f"{WORK}/tmp", "/dev/shm"]  # noqa: S108 - inside
     line += ["--symlink", f"{WORK}/tmp", "/tmp", "--size", str(job.disk), "--perms", "0700", "--tmpfs", WORK]  # noqa: S108
     line += ["--dir", f"/{ready}", "--remount-ro", "/", "--chdir", WORK]
-    for name, value in job.environment.items():
-        line += ["--setenv", name, value.replace("{work}", WORK)]
+    layers = [f"{LAYERS}/{number}" for number in range(len(job.layers))]
+    for name, value in job.placed(WORK, layers).items():
+        line += ["--setenv", name, value]
     line += ["--seccomp", str(rules), "--json-status-fd", str(status), "--block-fd", str(gate)]
     return [*line, "--", *job.command]
 
@@ -79,6 +81,8 @@ def _system(job: Job) -> list[str]:
             line += ["--ro-bind", f"/{name}", f"/{name}"]
     for path in ("/etc/ld.so.cache", "/etc/alternatives", *job.read):
         line += ["--ro-bind-try", path, path]
+    for number, path in enumerate(job.layers):
+        line += ["--ro-bind", path, f"{LAYERS}/{number}"]
     return line
 
 

@@ -27,6 +27,14 @@ class Job:
         self.drop = _number(request["drop"])
         self.bwrap = _text(request["bwrap"])
         self.read = _texts(request["read"])
+        self.layers = _texts(request["layers"])
+
+    def placed(self, work: str, layers: list[str]) -> dict[str, str]:
+        """The program's environment, with the folders it works in and imports from."""
+        found = {name: value.replace("{work}", work) for name, value in self.environment.items()}
+        for number, path in enumerate(layers):
+            found = {name: value.replace(f"{{layer{number}}}", path) for name, value in found.items()}
+        return found
 
 
 def _text(value: object) -> str:

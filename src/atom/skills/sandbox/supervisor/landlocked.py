@@ -30,17 +30,12 @@ def start(job: Job, pipes: confine.Pipes, group: "cgroup.Group | None") -> Start
         os.chdir(path)
         if not same_user or group is None:
             confine.lower(resource.RLIMIT_NPROC, processes)
-        landlock.restrict(read=[*SYSTEM, *DEVICES, *job.read], write=[path, "/dev/null"])
+        landlock.restrict(read=[*SYSTEM, *DEVICES, *job.read, *job.layers], write=[path, "/dev/null"])
         seccomp.install(filter_bytes)
-        os.execve(job.command[0], job.command, here(job.environment, path))
+        os.execve(job.command[0], job.command, job.placed(path, job.layers))
 
     pid = confine.start(job, pipes, group, join=True, keep=[], last=last)
     return Started(pid, -1, work, path, quota=quota, counted=quota)
-
-
-def here(environment: dict[str, str], path: str) -> dict[str, str]:
-    """The program's environment, with the folder it works in."""
-    return {name: value.replace("{work}", path) for name, value in environment.items()}
 
 
 def _make(path: str, job: Job) -> bool:
