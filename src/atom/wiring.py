@@ -75,7 +75,7 @@ from atom.runs.waking import RunWaking
 from atom.runs.worker import RunWorker, run_metrics
 from atom.runs.workspaces import LocalWorkspaces
 from atom.settings import Provider, Settings
-from atom.skills.execution.jobs import EXECUTE_JOB, execute_handler
+from atom.skills.execution.jobs import BUILD_JOB, EXECUTE_JOB, build_handler, execute_handler
 from atom.skills.layer import Base as SkillBase
 from atom.skills.layer import SkillLayer, build_skills
 from atom.skills.speaking import SkillSpeaker
@@ -200,6 +200,7 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
         **memory_jobs.handlers(memory),
         CONSOLIDATE_JOB: consolidate_handler(memory),
         EXECUTE_JOB: execute_handler(skills.executions),
+        BUILD_JOB: build_handler(skills.executions),
     }
     parts = Parts(
         base, guard, identity, agents, work.runs, triggers, work.control, approvals, training, memory,

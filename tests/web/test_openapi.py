@@ -80,7 +80,7 @@ WAYS_IN = {
     "get /api/skills/{skill}/versions/{version}/files/{path}",
     "post /api/skills/{skill}/versions/{version}/approve", "post /api/skills/{skill}/versions/{version}/activate",
     "post /api/skills/{skill}/versions/{version}/disable", "post /api/skills/{skill}/versions/{version}/retire",
-    "post /api/skills/{skill}/executions", "get /api/skill-executions",
+    "post /api/skills/{skill}/executions", "post /api/skills/{skill}/build", "get /api/skill-executions",
     "get /api/skill-executions/{execution_id}", "post /api/skill-executions/{execution_id}/cancel",
     "get /api/skill-executions/{execution_id}/artefacts/{name}", "get /api/sandbox",
     "get /api/jobs/{job_id}", "post /api/jobs/{job_id}/cancel", "get /api/openapi.json",

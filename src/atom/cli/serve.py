@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -86,17 +85,18 @@ def serve_sandbox(roles: frozenset[ServerRole]) -> None:
     address = own_address(settings.sandbox, settings.home)
     key = own_key(settings.sandbox, settings.home, address)
     with address.listen() as listening:
-        asyncio.run(_serve_sandbox(settings.sandbox, key, listening, address))
+        place = process.Place(listening, key, settings.home)
+        asyncio.run(_serve_sandbox(settings.sandbox, place, address))
     if address.path:
         Path(address.path).unlink(missing_ok=True)
 
 
-async def _serve_sandbox(settings: SandboxSettings, key: bytes, listening: socket.socket, address: Address) -> None:
+async def _serve_sandbox(settings: SandboxSettings, place: process.Place, address: Address) -> None:
     async def ready(runner: Runner) -> None:
         name = None if runner.sandbox is None else runner.sandbox.name
         structlog.get_logger(service="skill_sandbox").info("sandbox.serving", address=str(address), backend=name)
 
-    await process.serve(settings, key, listening, ready=ready, until=process.signalled)
+    await process.serve(settings, place, ready=ready, until=process.signalled)
 
 
 async def _serve_on(_: Ready) -> bool:

@@ -1,15 +1,19 @@
 """`atom skills build`: the packages of a skill, installed before anything of it runs."""
 
 import asyncio
+import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from atom.cli.failures import NO, failed
+from atom.cli.job import watch_job
 from atom.cli.options import Json
 from atom.cli.output import Output
 from atom.cli.progress import Spinner
-from atom.cli.skill_path import SkillPath, existing, unread
+from atom.cli.skill_path import existing, unread
+from atom.cli.target import connect
 from atom.infra import log
 from atom.infra.postgres_place import make_home
 from atom.settings import Settings, load
@@ -25,16 +29,23 @@ Built = list[tuple[Wanted, list[str], Layer]]
 
 
 def build(
-    path: SkillPath,
+    skill: Annotated[str, typer.Argument(metavar="PATH|SKILL", help="A skill that lies here, or one's name.")],
     *,
+    version: Annotated[str, typer.Option("--version", metavar="HASH", help="Of one by name; else the newest.")] = "",
     again: Annotated[
         bool, typer.Option("--again", help="Ask the source anew, also for what was built before.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Install what a skill declares into read-only layers, for the sandbox of this machine. No server is asked, and no
-    code of a package runs. Exits 1 when it cannot be installed."""
+    """Install what a skill declares into read-only layers; no code of a package runs. One that lies here: for the
+    sandbox of this machine, and no server is asked. One by name: where the server runs scripts. Exits 1 when it cannot
+    be installed."""
     out = Output.open(as_json)
+    path = Path(skill)
+    if not path.exists() and is_name(skill):
+        with connect() as atom:
+            job = atom.call(atom.client.skill_runs.build(skill, version=version, again=again))
+            return watch_job(atom, out, job)
     every = load()
     log.configure(every.logging.level, every.logging.file, stdout=False)
     try:
@@ -46,12 +57,17 @@ def build(
         failed(error, as_json=as_json)
         raise typer.Exit(NO) from error
     if as_json:
-        out.json({"layers": [_plain(*one) for one in built]})
-        return
+        return out.json({"layers": [_plain(*one) for one in built]})
     for one in built:
         _print(out, *one)
     if not built:
         out.line("It declares no packages: there is nothing to build.")
+    return None
+
+
+def is_name(text: str) -> bool:
+    """A name that a skill can have; whatever else does not exist was meant for a path."""
+    return re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", text) is not None
 
 
 async def _built(every: Settings, found: Declarations, out: Output, *, again: bool) -> Built:

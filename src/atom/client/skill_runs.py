@@ -69,6 +69,10 @@ class SkillExecution(SkillExecutionBrief):
     started_at: At | None = None
 
 
+class Started(Wire):
+    job_id: str
+
+
 class CanarySeen(Wire):
     level: str
     canary: str
@@ -134,6 +138,12 @@ class SkillRuns:
     def watch(self, id_: str, *, on_drop: OnDrop | None = None) -> AsyncIterator[SkillExecution]:
         """The execution as it goes on, until it has ended."""
         return watch(lambda: self.get(id_), pause=self.transport.pause, on_drop=on_drop)
+
+    async def build(self, skill: str, *, version: str = "", again: bool = False) -> str:
+        """Install the packages that it declares. The id of the job."""
+        path = f"/api/skills/{segment(skill)}/build"
+        started = await self.transport.ask(Started, "POST", path, body={"version": version, "again": again})
+        return started.job_id
 
     async def sandbox(self) -> SandboxReport:
         """What the server's sandbox was seen to keep."""

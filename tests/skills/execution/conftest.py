@@ -40,9 +40,9 @@ tell({"words": len(text.split()), "given": given})
 
 
 @pytest.fixture(scope="session")
-async def runner() -> AsyncIterator[RemoteSandbox]:
+async def runner(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RemoteSandbox]:
     """One for all of these tests: its canaries take a second or two."""
-    child = RunnerChild(SandboxSettings())
+    child = RunnerChild(SandboxSettings(), tmp_path_factory.mktemp("runner"))
     yield await child.at_work()
     await child.aclose()
 

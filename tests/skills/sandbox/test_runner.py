@@ -36,7 +36,7 @@ def spec(source: bytes = PRINT, **more: object) -> Spec:
 
 @pytest.fixture
 async def child() -> AsyncIterator[RunnerChild]:
-    made = RunnerChild(SandboxSettings())
+    made = RunnerChild(SandboxSettings(), Path(tempfile.gettempdir()))
     yield made
     await made.aclose()
 
@@ -148,7 +148,7 @@ from atom.settings import SandboxSettings
 from atom.skills.sandbox.adapters.child import RunnerChild
 from atom.skills.sandbox.models import Language, Limits, Spec
 async def main():
-    child = RunnerChild(SandboxSettings())
+    child = RunnerChild(SandboxSettings(), Path(tempfile.gettempdir()))
     remote = await child.at_work()
     print(child.process.pid, flush=True)
     await remote.run(Spec(Language.PYTHON, "m.py", {{"m.py": {SLEEP!r}}}, b"null", Limits(seconds=300)))
@@ -200,12 +200,12 @@ async def test_runner_of_its_own_serves_whoever_shares_its_home(short: Path) -> 
     assert (short / "sandbox.key").stat().st_mode & 0o777 == 0o600
     settings = SandboxSettings(runner=f"unix://{short}/sandbox.sock")
     access = open_access(settings, short, log_level="info", log_file=None)
-    assert (await access.run(spec())).reason is ExitReason.OK
+    assert (await access.execute(spec())).result.reason is ExitReason.OK
     assert access.away == ""
     process.terminate()
     assert await asyncio.wait_for(process.wait(), 30) == 0
     assert not (short / "sandbox.sock").exists()
-    gone = await access.run(spec())
+    gone = (await access.execute(spec())).result
     assert (gone.reason, gone.backend) == (ExitReason.ENGINE, "")
     assert "No runner of the sandbox" in access.away
 

@@ -20,9 +20,12 @@ from atom.skills.execution.models import ExecutionStatus, FileKind, Purpose
 from atom.skills.execution.orders import MAX_FILE_BYTES
 from atom.skills.execution.service import Executions
 from atom.skills.execution.wire import (
+    NEWEST,
+    BuildIn,
     ExecuteIn,
     ExecutionOut,
     ExecutionPage,
+    JobStarted,
     SandboxOut,
     brief,
     sandbox_out,
@@ -54,6 +57,18 @@ def start_routes(executions: Executions, jobs: JobService, sessions: Sessions, g
                 session, actor=by.actor, action="skill", decision=body.purpose.value, reason=row.script, data=data
             )
             return whole(await executions.get(session, row.id))
+
+    @router.post("/{skill}/build", status_code=202)
+    async def build_skill(skill: Name, by: Writer, body: BuildIn = NEWEST) -> JobStarted:
+        """Install the packages that it declares, where scripts run: nothing is installed when one runs."""
+        async with unit_of_work(sessions) as session:
+            found = await executions.to_build(session, skill, body.version)
+            job = await execution_jobs.start_build(session, jobs, skill, found.digest, again=body.again, actor=by.actor)
+            data = {"skill": skill, "digest": found.digest, "again": body.again}
+            await audit_book.record(
+                session, actor=by.actor, action="skill", decision="build", reason="packages", data=data
+            )
+        return JobStarted(job_id=job)
 
     return router
 

@@ -7,7 +7,8 @@ from enum import StrEnum
 from atom.kit.text import clean, shorten
 from atom.skills.errors import shown
 from atom.skills.execution.models import ExecutionStatus
-from atom.skills.sandbox.models import ExitReason, Language, Result
+from atom.skills.layers.advice import Program, advise
+from atom.skills.sandbox.models import ExitReason, Result
 
 MOST_MESSAGE = 500
 LAST_LINE = 300
@@ -29,6 +30,7 @@ class Code(StrEnum):
     POLICY = "policy"
     ENGINE_MISSING = "engine_missing"
     ENGINE_FAILED = "engine_failed"
+    DEPENDENCY_REFUSED = "dependency_refused"
     INTERRUPTED = "interrupted"
     CORRUPT = "corrupt"
 
@@ -66,7 +68,7 @@ BY_REASON: Mapping[ExitReason, Code] = {
 }
 
 
-def ending_of(result: Result, language: Language) -> Ending:
+def ending_of(result: Result, program: Program) -> Ending:
     """Of what a sandbox gave back."""
     match result.reason:
         case ExitReason.OK:
@@ -76,7 +78,7 @@ def ending_of(result: Result, language: Language) -> Ending:
         case ExitReason.ENGINE:
             return failed(Code.ENGINE_FAILED if result.backend else Code.ENGINE_MISSING, result.detail)
         case ExitReason.ERROR:
-            return _of_script(result, language)
+            return _of_script(result, program)
     return failed(BY_REASON[result.reason], result.detail)
 
 
@@ -85,8 +87,10 @@ def failed(code: Code, message: str, advice: str = "") -> Ending:
     return Ending(ExecutionStatus.FAILED, code, said, advice or ADVICE.get(code, ""))
 
 
-def _of_script(result: Result, language: Language) -> Ending:
-    del language
+def _of_script(result: Result, program: Program) -> Ending:
+    known = advise(program, result.exit_code, result.stderr)
+    if known is not None:
+        return failed(Code(known.code.value), known.message, known.fix)
     lines = result.stderr.decode("utf-8", "replace").strip().splitlines()
     last = f" {shown(lines[-1], LAST_LINE)}" if lines else ""
     return failed(Code.SCRIPT_ERROR, f"{result.detail}{last}")

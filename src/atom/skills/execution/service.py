@@ -23,10 +23,13 @@ from atom.skills.execution.models import ExecutionStatus, FileKind, SkillExecuti
 from atom.skills.execution.orders import INPUTS, Order
 from atom.skills.execution.permission import allowed, check_version
 from atom.skills.execution.scripts import language_of, pick
+from atom.skills.layers.advice import Program
+from atom.skills.layers.declared import declared
+from atom.skills.layers.errors import DependencyRefusedError
 from atom.skills.registry.errors import SkillCorruptError
 from atom.skills.registry.using import Stored, Usable, Use, content
 from atom.skills.sandbox.access import SandboxAccess
-from atom.skills.sandbox.models import Artefact, ExitReason, Result, Spec
+from atom.skills.sandbox.models import Artefact, Result, Spec
 from atom.skills.sandbox.service import limits
 
 QUEUE_SECONDS = 720.0  # beyond the script's own time: to wait for a turn, to begin, to clean up
@@ -116,6 +119,13 @@ class Executions:
             raise ExecutionNotFoundError(id_)
         return row
 
+    async def to_build(self, session: AsyncSession, skill: str, version: str) -> Stored:
+        """The content whose packages are to be installed: of a version that was not taken out of use.
+
+        Raises SkillNotFoundError, SkillVersionNotFoundError, SkillNotUsableError.
+        """
+        return await content(session, await self.use.trial(session, skill, version))
+
     async def tidy(self, session: AsyncSession) -> None:
         """For the sweep: end what nobody runs any more, forget what is old."""
         for row in await store.lost(session):
@@ -169,15 +179,17 @@ class Executions:
         assert language is not None
         try:
             bundle = await begun.stored.bundle()
+            wanted = (await asyncio.to_thread(declared, bundle)).of(begun.script)
             spec = self._spec(begun, bundle)
         except SkillCorruptError as error:
             return failed(Code.CORRUPT, error.message, error.hint), None
+        except DependencyRefusedError as error:
+            return failed(Code.DEPENDENCY_REFUSED, error.message, error.hint), None
         except InvalidError as error:
             return failed(Code.POLICY, error.message, error.hint), None
-        result = await self.sandbox.run(spec)
-        if result.reason is ExitReason.KILLED:
-            log.info("skill.killed", skill=begun.usable.name, execution_id=str(begun.id))
-        return ending_of(result, language), result
+        ran = await self.sandbox.execute(spec, wanted)
+        program = Program(begun.usable.name, language, tuple(bundle.files), wanted, ran.layer)
+        return ending_of(ran.result, program), ran.result
 
     def _spec(self, begun: Begun, bundle: Bundle) -> Spec:
         language = language_of(begun.script)

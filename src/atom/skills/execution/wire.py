@@ -42,6 +42,19 @@ class ExecuteIn(BaseModel):
         )
 
 
+class BuildIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    version: str = Field(default="", max_length=71, description="Which one; else the one imported last.")
+    again: bool = Field(default=False, description="Ask the source of packages anew, also for what was built before.")
+
+
+NEWEST = BuildIn()
+
+
+class JobStarted(BaseModel):
+    job_id: UUID
+
+
 class FileOut(BaseModel):
     name: str
     bytes: int

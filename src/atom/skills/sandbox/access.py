@@ -10,10 +10,11 @@ import structlog
 
 from atom.errors import InvalidError, UnavailableError
 from atom.settings import SandboxSettings
+from atom.skills.layers.models import Layer, Wanted
 from atom.skills.sandbox import orphans
 from atom.skills.sandbox.adapters.child import RunnerChild
-from atom.skills.sandbox.adapters.remote import RemoteSandbox, RunnerUnavailableError
-from atom.skills.sandbox.models import ExitReason, Report, Result, Spec
+from atom.skills.sandbox.adapters.remote import Ran, RemoteSandbox, RunnerUnavailableError, missing
+from atom.skills.sandbox.models import ExitReason, Report, Spec
 from atom.skills.sandbox.place import Place
 from atom.skills.sandbox.runner.address import Address
 from atom.skills.sandbox.runner.handshake import SHORTEST_KEY, new_key
@@ -37,16 +38,21 @@ class SandboxAccess:
     def own(self) -> bool:
         return not self.settings.runner
 
-    async def run(self, spec: Spec) -> Result:
-        """As the port has it: the result says what went wrong."""
+    async def execute(self, spec: Spec, wanted: Wanted | None = None) -> Ran:
+        """With the packages that are `wanted`, where they were installed. The result says what went wrong."""
         try:
             sandbox = await self._sandbox()
         except RunnerUnavailableError as error:
             self.away = error.message
-            return Result(id=spec.id, backend="", reason=ExitReason.ENGINE, detail=error.message)
-        result = await sandbox.run(spec)
+            return Ran(missing(spec, error.message))
+        ran = await sandbox.execute(spec, wanted)
+        result = ran.result
         self.away = result.detail if result.reason is ExitReason.ENGINE and not result.backend else ""
-        return result
+        return ran
+
+    async def build(self, wanted: Wanted, *, again: bool = False) -> Layer:
+        """Install packages where scripts run. Raises RunnerUnavailableError, BuildError."""
+        return await (await self._sandbox()).build(wanted, again=again)
 
     async def report(self) -> Report:
         """Raises RunnerUnavailableError, with what no backend keeps where none will do."""
@@ -97,7 +103,7 @@ def open_access(settings: SandboxSettings, home: Path, *, log_level: str, log_fi
     """Raises InvalidError for an address that is none."""
     if settings.runner:
         Address.parse(settings.runner, "ATOM_SANDBOX__RUNNER")
-    return SandboxAccess(settings, home, RunnerChild(settings, log_level, log_file))
+    return SandboxAccess(settings, home, RunnerChild(settings, home, log_level, log_file))
 
 
 def shared_key(settings: SandboxSettings, home: Path) -> bytes:

@@ -29,9 +29,10 @@ log = structlog.get_logger(service="skill_sandbox")
 
 @dataclass(slots=True)
 class RunnerChild:
-    """`log_level` and `log_file`: where it writes what it has to tell."""
+    """`home`: where layers of packages are kept. `log_level` and `log_file`: where it writes what it has to tell."""
 
     settings: SandboxSettings
+    home: Path
     log_level: str = "info"
     log_file: Path | None = None
     process: Process | None = None
@@ -63,9 +64,10 @@ class RunnerChild:
         if len(os.fsencode(address.path)) > LONGEST_PATH:
             raise RunnerUnavailableError("The path of the folder for temporary files is too long for a socket.")
         told = {
-            "settings": self.settings.model_dump(mode="json", exclude={"runner", "listen", "key", "keep_days"}),
+            "settings": _plain(self.settings),
             "key": key.decode(),
             "socket": address.path,
+            "home": str(self.home),
             "log_level": self.log_level,
             "log_file": str(self.log_file) if self.log_file else "",
         }
@@ -114,3 +116,9 @@ class RunnerChild:
 def _environment() -> dict[str, str]:
     """Nothing that a program could find in the process above it."""
     return {"LANG": "C.UTF-8", **passed_on(("TMPDIR", "PATH"))}
+
+
+def _plain(settings: SandboxSettings) -> dict[str, Any]:
+    """What it works with; secrets of its own kind are told as they are, through the pipe."""
+    plain = settings.model_dump(mode="json", exclude={"runner", "listen", "key", "keep_days", "index"})
+    return plain | ({} if settings.index is None else {"index": settings.index.get_secret_value()})

@@ -9,15 +9,17 @@ from uuid import UUID
 
 import structlog
 
-from atom.errors import UnavailableError
+from atom.errors import AtomError, UnavailableError
+from atom.skills.layers.models import Layer, Wanted
 from atom.skills.sandbox.models import ExitReason, Report, Result, Spec
 from atom.skills.sandbox.runner.address import Address
 from atom.skills.sandbox.runner.handshake import WrongKeyError, introduce
-from atom.skills.sandbox.runner.messages import BadMessageError, Reply, Request, receive, running, send
+from atom.skills.sandbox.runner.messages import BadMessageError, Failed, Reply, Request, receive, running, send
 
 QUEUE_SECONDS = 600.0  # for a turn
 GRACE_SECONDS = 60.0  # beyond the program's own limit, and what the runner allows itself
 ASK_SECONDS = 30.0
+BUILD_SECONDS = 900.0
 log = structlog.get_logger(service="skill_sandbox")
 
 
@@ -25,6 +27,22 @@ class RunnerUnavailableError(UnavailableError):
     """Nobody answers at the runner's address, or whoever answers there is no runner of this Atom."""
 
     code = "sandbox_unavailable"
+
+
+class BuildError(AtomError):
+    """What kept the runner from installing packages, as it says it."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.message, hint=failed.hint)
+        self.kind, self.code = failed.kind, failed.code
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """`layer`: the packages that it could import from."""
+
+    result: Result
+    layer: Layer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +63,26 @@ class RemoteSandbox:
         """Raises RunnerUnavailableError."""
         return bool((await self._ask(Request(do="kill", id=execution_id))).done)
 
+    async def build(self, wanted: Wanted, *, again: bool = False) -> Layer:
+        """Install packages where the runner is. Raises RunnerUnavailableError, BuildError as the runner says it."""
+        reply = await self._ask(Request(do="build", wanted=wanted, again=again), seconds=BUILD_SECONDS)
+        if reply.failed is not None:
+            raise BuildError(reply.failed)
+        if reply.layer is None:
+            raise RunnerUnavailableError(reply.refused or "The runner told nothing.")
+        return reply.layer
+
     async def run(self, spec: Spec) -> Result:
-        """Never raises for an engine that is away or breaks: the result says so. A cancelled call ends the program."""
+        """Without packages: as the port has it."""
+        return (await self.execute(spec, None)).result
+
+    async def execute(self, spec: Spec, wanted: Wanted | None) -> Ran:
+        """With the layer of the packages that are `wanted`, where it was built. Never raises for an engine that is away
+        or breaks: the result says so. A cancelled call ends the program."""
         began = False
         try:
             async with self._connected() as (reader, writer):
-                await send(writer, running(spec))
+                await send(writer, running(spec, wanted))
                 async with asyncio.timeout(QUEUE_SECONDS):
                     reply = await receive(reader, Reply)
                 began = reply.began
@@ -58,20 +90,23 @@ class RemoteSandbox:
                     async with asyncio.timeout(spec.limits.seconds + GRACE_SECONDS):
                         reply = await receive(reader, Reply)
         except RunnerUnavailableError as error:
-            return _missing(spec, error.message)
+            return Ran(missing(spec, error.message))
         except TimeoutError:
-            return _failed(spec, "The runner did not answer in time." if began else "No turn came: too much runs.")
+            late = "The runner did not answer in time." if began else "No turn came: too much runs."
+            return Ran(_failed(spec, late))
         except (EOFError, OSError):
-            return _failed(spec, "The runner went away.")
+            return Ran(_failed(spec, "The runner went away."))
         except BadMessageError as error:
-            return _failed(spec, f"The runner said what nobody may say: {error}.")
+            return Ran(_failed(spec, f"The runner said what nobody may say: {error}."))
+        if reply.refused:
+            return Ran(missing(spec, reply.refused))
         if reply.result is None or reply.result.id != spec.id:
-            return _missing(spec, reply.refused) if reply.refused else _failed(spec, "The runner gave no result.")
-        return reply.result
+            return Ran(_failed(spec, "The runner gave no result."))
+        return Ran(reply.result, reply.layer)
 
-    async def _ask(self, request: Request) -> Reply:
+    async def _ask(self, request: Request, *, seconds: float = ASK_SECONDS) -> Reply:
         try:
-            async with asyncio.timeout(ASK_SECONDS), self._connected() as (reader, writer):
+            async with asyncio.timeout(seconds), self._connected() as (reader, writer):
                 await send(writer, request)
                 return await receive(reader, Reply)
         except (EOFError, OSError, TimeoutError, BadMessageError) as error:
@@ -95,7 +130,7 @@ class RemoteSandbox:
             writer.close()
 
 
-def _missing(spec: Spec, detail: str) -> Result:
+def missing(spec: Spec, detail: str) -> Result:
     """Without a backend's name: there was none."""
     return Result(id=spec.id, backend="", reason=ExitReason.ENGINE, detail=detail)
 

@@ -5,7 +5,6 @@ That line has what it works with, and the end of the input is its end: a parent 
 
 import asyncio
 import json
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import setproctitle
 from atom.infra import log
 from atom.settings import SandboxSettings
 from atom.skills.sandbox.runner.address import Address
-from atom.skills.sandbox.runner.process import TITLE, serve
+from atom.skills.sandbox.runner.process import TITLE, Place, serve
 from atom.skills.sandbox.runner.server import Runner
 
 MOST_LINE = 1 << 20
@@ -29,14 +28,14 @@ def main() -> None:
     log.configure(told["log_level"], Path(file) if file else None, stdout=False)
     listening = Address(path=told["socket"]).listen()
     settings = SandboxSettings.model_validate(told["settings"])
-    asyncio.run(_serve(settings, told["key"].encode(), listening))
+    asyncio.run(_serve(settings, Place(listening, told["key"].encode(), Path(told["home"]))))
 
 
-async def _serve(settings: SandboxSettings, key: bytes, listening: socket.socket) -> None:
+async def _serve(settings: SandboxSettings, place: Place) -> None:
     async def ready(runner: Runner) -> None:
         print(json.dumps({"works": runner.sandbox is not None}), flush=True)  # noqa: T201 - what the parent waits for
 
-    await serve(settings, key, listening, ready=ready, until=_abandoned)
+    await serve(settings, place, ready=ready, until=_abandoned)
 
 
 async def _abandoned() -> None:

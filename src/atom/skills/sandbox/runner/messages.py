@@ -11,7 +11,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from atom.errors import AtomError
+from atom.errors import AtomError, Kind
+from atom.skills.layers.models import Layer, Wanted
 from atom.skills.sandbox.models import Report, Result, Spec
 
 LENGTH = 8
@@ -47,29 +48,48 @@ class Proof(Message):
 
 
 class Request(Message):
-    """One for each connection. To let go of the connection ends what it asked for."""
+    """One for each connection. To let go of the connection ends what it asked for.
 
-    do: Literal["run", "report", "kill"]
+    `wanted`: the packages of a program that is run, or those to build; `again`: ask their source anew.
+    """
+
+    do: Literal["run", "report", "kill", "build"]
     spec: Spec | None = None
     id: UUID | None = None
+    wanted: Wanted | None = None
+    again: bool = False
+
+
+class Failed(Message):
+    """An error that Atom raised on purpose, to be raised again at the other end."""
+
+    kind: Kind
+    code: str
+    message: str
+    hint: str = ""
 
 
 class Reply(Message):
-    """`began`: the execution has its turn, and another reply comes at its end. `refused`: why nothing was done."""
+    """`began`: the execution has its turn, and another reply comes at its end. `refused`: why nothing was done.
+
+    `layer`: what a program could import from, or what was built.
+    """
 
     began: bool = False
     report: Report | None = None
     result: Result | None = None
+    layer: Layer | None = None
     done: bool | None = None
     refused: str = ""
+    failed: Failed | None = None
 
 
-def running(spec: Spec) -> Request:
-    return Request(do="run", spec=replace(spec, files=dict(spec.files), needs=dict(spec.needs)))
+def running(spec: Spec, wanted: Wanted | None) -> Request:
+    return Request(do="run", wanted=wanted, spec=replace(spec, files=dict(spec.files), needs=dict(spec.needs)))
 
 
-def ended(result: Result) -> Reply:
-    return Reply(result=replace(result, levels=dict(result.levels)))
+def ended(result: Result, layer: Layer | None) -> Reply:
+    return Reply(layer=layer, result=replace(result, levels=dict(result.levels)))
 
 
 def reported(report: Report) -> Reply:

@@ -3,16 +3,21 @@
 import asyncio
 import os
 from asyncio import StreamReader, StreamWriter
+from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import structlog
 
+from atom.errors import AtomError
+from atom.skills.layers.errors import BuildFailedError
+from atom.skills.layers.service import Layers
 from atom.skills.sandbox.errors import NoSandboxError
 from atom.skills.sandbox.models import Report
 from atom.skills.sandbox.ports import Sandbox
 from atom.skills.sandbox.runner.handshake import WrongKeyError, admit
-from atom.skills.sandbox.runner.messages import BadMessageError, Reply, Request, ended, receive, reported, send
+from atom.skills.sandbox.runner.messages import BadMessageError, Failed, Reply, Request, ended, receive, reported, send
 
 PER_PROCESSOR = 2  # programs at once: they wait for their interpreter's files about half of a short life
 MOST_CONNECTIONS = 256
@@ -23,12 +28,14 @@ log = structlog.get_logger(service="skill_sandbox")
 
 @dataclass(slots=True)
 class Runner:
-    """`sandbox` None: none works here, and every request is told `why`."""
+    """`sandbox` None: none works here, and every request is told `why`. `layers` None: no packages, for `no_layers`."""
 
     key: bytes
     sandbox: Sandbox | None
     report: Report | None
     why: NoSandboxError | None = None
+    layers: Layers | None = None
+    no_layers: AtomError | None = None
     turns: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(PER_PROCESSOR * len(os.sched_getaffinity(0)))
     )
@@ -71,22 +78,23 @@ class Runner:
             await send(writer, Reply(refused=str(self.why)))
         elif request.do == "report":
             await send(writer, reported(self.report))
+        elif request.do == "build" and request.wanted is not None:
+            await self._alone(self._build(request, writer), reader)
         elif request.do == "kill" and request.id is not None:
             await send(writer, Reply(done=await self.sandbox.kill(request.id)))
         elif request.do == "run" and request.spec is not None:
-            await self._run(self.sandbox, request, reader, writer)
+            await self._alone(self._in_turn(self.sandbox, request, writer), reader)
         else:
             raise BadMessageError(f"nothing to {request.do}")
 
-    async def _run(self, sandbox: Sandbox, request: Request, reader: StreamReader, writer: StreamWriter) -> None:
+    async def _alone(self, doing: Coroutine[Any, Any, None], reader: StreamReader) -> None:
         """A caller who goes away ends it."""
-        assert request.spec is not None
-        work = asyncio.create_task(self._in_turn(sandbox, request, writer))
+        work = asyncio.create_task(doing)
         gone = asyncio.create_task(reader.read(1))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                log.info("sandbox.caller_gone", execution_id=str(request.spec.id))
+                log.info("sandbox.caller_gone")
                 work.cancel()
             with suppress(asyncio.CancelledError):
                 await work
@@ -97,7 +105,23 @@ class Runner:
 
     async def _in_turn(self, sandbox: Sandbox, request: Request, writer: StreamWriter) -> None:
         assert request.spec is not None
+        spec, layer = request.spec, None
         async with self.turns:
             await send(writer, Reply(began=True))
-            result = await sandbox.run(request.spec)
-        await send(writer, ended(result))
+            if request.wanted and self.layers is not None:
+                layer = await self.layers.find(request.wanted)
+            if layer is not None:
+                spec = replace(spec, layers=(str(layer.folder),))
+            result = await sandbox.run(spec)
+        await send(writer, ended(result, layer))
+
+    async def _build(self, request: Request, writer: StreamWriter) -> None:
+        assert request.wanted is not None
+        try:
+            if self.layers is None:
+                raise self.no_layers or BuildFailedError("Nothing is installed here.", hint="Look at the runner's log.")
+            layer = await self.layers.build(request.wanted, again=request.again)
+        except AtomError as error:
+            failed = Failed(kind=error.kind, code=error.code, message=error.message, hint=error.hint)
+            return await send(writer, Reply(failed=failed))
+        return await send(writer, Reply(layer=layer))
