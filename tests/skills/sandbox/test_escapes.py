@@ -22,6 +22,8 @@ ATTEMPTS = {
     "06 abstract socket": (
         "s = socket.socket(socket.AF_UNIX); s.settimeout(1); return s.connect(chr(0) + given['abstract'])"
     ),
+    "06 socket with a path": "return socket.socketpair(1, socket.SOCK_DGRAM)[0].sendto(b'x', given['unix'])",
+    "06 another word for datagrams": "return socket.socketpair(1, socket.SOCK_RAW)[0].sendto(b'x', given['unix'])",
     "07 vsock": "return socket.socket(40, socket.SOCK_STREAM)",
     "08 packet": "return socket.socket(17, socket.SOCK_RAW)",
     "08 alg": "return socket.socket(38, socket.SOCK_SEQPACKET)",

@@ -129,7 +129,8 @@ def _descriptors(found: Mapping[str, Any]) -> Found:
 
 
 def _network(found: Mapping[str, Any]) -> Found:
-    return _all_denied(found, "TCP", "UDP", "IPv6", "abstract unix", "vsock", "packet", "netlink", "alg", "bluetooth")
+    ways = ("TCP", "UDP", "IPv6", "abstract unix", "unix", "vsock", "packet", "netlink", "alg", "bluetooth")
+    return _all_denied(found, *ways)
 
 
 def _processes(found: Mapping[str, Any]) -> Found:

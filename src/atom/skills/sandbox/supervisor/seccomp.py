@@ -63,10 +63,12 @@ JUDGED = "socket:41:198 socketpair:53:199 clone:56:220 ioctl:16:29 prlimit64:302
 NEW_NAMESPACES = 0x7E020080  # NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWTIME
 TERMINAL_INPUT, CONSOLE = 0x5412, 0x541C  # TIOCSTI, TIOCLINUX: put words on the line of whoever reads the terminal
 AF_UNIX = 1
+SOCK_STREAM, SOCK_SEQPACKET = 1, 5
+SOCKET_TYPE = 0xF  # the rest of that argument are flags
 EPERM, ENOSYS = 1, 38
 
 ALLOW, ERRNO, KILL = 0x7FFF0000, 0x00050000, 0x80000000
-LOAD, EQUAL, ABOVE, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06  # of classic BPF
+LOAD, AND, EQUAL, ABOVE, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x54, 0x15, 0x25, 0x35, 0x45, 0x06  # of classic BPF
 BLOCK = 12  # numbers; jumps reach 255 lines
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 X32 = 0x40000000
@@ -111,6 +113,9 @@ def _judge(name: str, *, shared: bool) -> Program:
     refuse, allow = _return(ERRNO | EPERM), _return(ALLOW)
     if name == "socket" and shared:  # a socket with a path would reach any service of the machine
         return [refuse]
+    if name == "socketpair" and shared:  # a datagram socket of a pair can still send to any path of the machine
+        kinds = [_argument(1), (AND, 0, 0, SOCKET_TYPE), (EQUAL, 2, 0, SOCK_STREAM), (EQUAL, 1, 0, SOCK_SEQPACKET)]
+        return [_argument(0), (EQUAL, 1, 0, AF_UNIX), refuse, *kinds, refuse, allow]
     if name in {"socket", "socketpair"}:
         return [_argument(0), (EQUAL, 1, 0, AF_UNIX), refuse, allow]
     if name == "clone":
