@@ -12,6 +12,7 @@ from typing import Any
 from atom.kit.clock import Clock
 from atom.skills.sandbox.canaries import programs
 from atom.skills.sandbox.canaries.host import bait, living
+from atom.skills.sandbox.egress import Outside
 from atom.skills.sandbox.models import (
     MIB,
     Evidence,
@@ -51,12 +52,18 @@ QUIET_VARIABLES = frozenset(
 )
 
 Execute = Callable[[Spec], Awaitable[Result]]
+ExecuteOutside = Callable[[Spec, Outside], Awaitable[Result]]
 Found = tuple[Level, str]
 G = Guarantee
 
 
 async def probe(
-    name: str, execute: Execute, languages: Sequence[Language], clock: Clock, owner: tuple[int, int] | None = None
+    name: str,
+    execute: Execute,
+    languages: Sequence[Language],
+    clock: Clock,
+    owner: tuple[int, int] | None = None,
+    execute_outside: ExecuteOutside | None = None,
 ) -> Report:
     """A report with evidence for each guarantee. `owner`: whom the bait belongs to, where it is another user."""
     turns = asyncio.Semaphore(AT_ONCE)

@@ -5,6 +5,7 @@ import resource
 import time
 
 from atom.skills.sandbox.supervisor import cgroup, confine, folder, landlock, seccomp
+from atom.skills.sandbox.supervisor.detour import Detour, kept
 from atom.skills.sandbox.supervisor.job import Job
 from atom.skills.sandbox.supervisor.started import Started
 
@@ -24,8 +25,9 @@ def start(job: Job, pipes: confine.Pipes, group: "cgroup.Group | None") -> Start
     rules, to_rules = os.pipe()
     status, to_status = os.pipe()
     gate, to_gate = os.pipe()
-    os.write(to_rules, seccomp.assemble(shared=False, same_user=False))
+    os.write(to_rules, seccomp.assemble(shared=False, same_user=False, hosts=job.proxy > 0))
     os.close(to_rules)
+    detour = Detour(job.proxy) if job.proxy else None
     line = command(job, ready, rules=rules, status=to_status, gate=gate)
 
     def last() -> None:
@@ -35,9 +37,13 @@ def start(job: Job, pipes: confine.Pipes, group: "cgroup.Group | None") -> Start
             os.set_inheritable(file, True)
         if landlock.version() >= 4:
             landlock.restrict(read=None, write=None)
+        if detour is not None:  # bubblewrap itself connects to nothing
+            detour.enter()
         os.execve(job.bwrap, line, {})  # an empty environment: that of pid 1 can be read inside
 
-    pid = confine.start(job, pipes, group, join=False, keep=[rules, to_status, gate], last=last)
+    pid = confine.start(job, pipes, group, join=False, keep=[rules, to_status, gate, *kept(detour)], last=last)
+    if detour is not None:
+        detour.hear()
     for file in (rules, to_status, gate):
         os.close(file)
     if group is not None:  # joining waits for the kernel, about as long as bubblewrap needs to make its mounts
@@ -49,7 +55,7 @@ def start(job: Job, pipes: confine.Pipes, group: "cgroup.Group | None") -> Start
     _fill(job, inner, work)
     os.write(to_gate, b"g")
     os.close(to_gate)
-    return Started(pid, os.pidfd_open(inner), work, "", quota=True, counted=False)
+    return Started(pid, os.pidfd_open(inner), work, "", quota=True, counted=False, detour=detour)
 
 
 def command(job: Job, ready: str, *, rules: int, status: int, gate: int) -> list[str]:
