@@ -250,7 +250,9 @@ class Result:
 
 
 def _with_hosts(needs: Mapping[Guarantee, Level]) -> Mapping[Guarantee, Level]:
-    others = {guarantee: level for guarantee, level in needs.items() if guarantee is not Guarantee.NET_NONE}
+    others: dict[Guarantee, Level] = {
+        guarantee: level for guarantee, level in needs.items() if guarantee is not Guarantee.NET_NONE
+    }
     return MappingProxyType({**others, Guarantee.NET_ALLOWLIST: Level.ENFORCED})
 
 

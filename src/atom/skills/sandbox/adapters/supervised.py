@@ -55,7 +55,9 @@ class SupervisedSandbox:
     async def probe(self) -> Report:
         account = self.place.account
         owner = None if account is None else (account.uid, account.gid)
-        self.report = await canaries.probe(self.name, self._execute, tuple(self.interpreters), self.clock, owner, self._execute)
+        self.report = await canaries.probe(
+            self.name, self._execute, tuple(self.interpreters), self.clock, owner, execute_outside=self._execute
+        )
         return self.report
 
     async def run(self, spec: Spec) -> Result:
@@ -83,8 +85,11 @@ class SupervisedSandbox:
         """Without asking what was proven: the canaries do so too."""
         if not spec.hosts:
             return await self._supervise(spec, None)
-        async with Gate(spec.hosts, outside or self.outside, transfer=spec.limits.transfer) as gate:
-            done = await self._supervise(spec, gate)
+        try:
+            async with Gate(spec.hosts, outside or self.outside, transfer=spec.limits.transfer) as gate:
+                done = await self._supervise(spec, gate)
+        except OSError as error:
+            return self._failed(spec, ExitReason.ENGINE, f"The proxy did not start: {error.strerror}.")
         return replace(done, connections=gate.connections() + done.connections)
 
     async def _supervise(self, spec: Spec, gate: Gate | None) -> Result:

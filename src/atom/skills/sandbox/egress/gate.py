@@ -47,7 +47,7 @@ class Outside:
 
     resolver: Resolver = field(default_factory=SystemResolver)
     inner: tuple[str, ...] = ()
-    bounds: Bounds = Bounds()
+    bounds: Bounds = field(default_factory=Bounds)
 
     def policy(self, hosts: Iterable[str]) -> EgressPolicy:
         asked = names.policy(hosts)

@@ -88,7 +88,9 @@ def _plain(method: bytes, address: str, fields: Fields) -> Request:
     named, port = parse_authority(said.decode("latin-1"))
     if (named, port or DEFAULT_PORTS["http"]) != (target.host, target.port):
         raise Refused("host-header", "The Host header names another host.", 400)
-    dropped = HOPS | {word.strip().lower() for name, value in fields if name == b"connection" for word in value.split(b",")}
+    dropped = HOPS | {
+        word.strip().lower() for name, value in fields if name == b"connection" for word in value.split(b",")
+    }
     kept = tuple((name, value) for name, value in fields if name not in dropped)
     return Request(method, target, tunnel=False, fields=kept, length=_length(fields))
 

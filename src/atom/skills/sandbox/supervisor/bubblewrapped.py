@@ -5,7 +5,7 @@ import resource
 import time
 
 from atom.skills.sandbox.supervisor import cgroup, confine, folder, landlock, seccomp
-from atom.skills.sandbox.supervisor.detour import Detour, kept
+from atom.skills.sandbox.supervisor.detour import Detour
 from atom.skills.sandbox.supervisor.job import Job
 from atom.skills.sandbox.supervisor.started import Started
 
@@ -27,7 +27,7 @@ def start(job: Job, pipes: confine.Pipes, group: "cgroup.Group | None") -> Start
     gate, to_gate = os.pipe()
     os.write(to_rules, seccomp.assemble(shared=False, same_user=False, hosts=job.proxy > 0))
     os.close(to_rules)
-    detour = Detour(job.proxy) if job.proxy else None
+    detour = Detour(job.proxy)
     line = command(job, ready, rules=rules, status=to_status, gate=gate)
 
     def last() -> None:
@@ -37,13 +37,11 @@ def start(job: Job, pipes: confine.Pipes, group: "cgroup.Group | None") -> Start
             os.set_inheritable(file, True)
         if landlock.version() >= 4:
             landlock.restrict(read=None, write=None)
-        if detour is not None:  # bubblewrap itself connects to nothing
-            detour.enter()
+        detour.enter()  # bubblewrap itself connects to nothing
         os.execve(job.bwrap, line, {})  # an empty environment: that of pid 1 can be read inside
 
-    pid = confine.start(job, pipes, group, join=False, keep=[rules, to_status, gate, *kept(detour)], last=last)
-    if detour is not None:
-        detour.hear()
+    pid = confine.start(job, pipes, group, join=False, keep=[rules, to_status, gate, *detour.kept], last=last)
+    detour.hear()
     for file in (rules, to_status, gate):
         os.close(file)
     if group is not None:  # joining waits for the kernel, about as long as bubblewrap needs to make its mounts

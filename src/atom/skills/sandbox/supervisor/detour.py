@@ -13,7 +13,10 @@ import struct
 
 from atom.skills.sandbox.supervisor import linux, seccomp
 
-ADDRESS, PORT = "192.0.0.8", 3128  # what a program finds in HTTP_PROXY; nobody's address (RFC 7600): no packet goes there
+ADDRESS, PORT = (
+    "192.0.0.8",
+    3128,
+)  # what a program finds in HTTP_PROXY; nobody's address (RFC 7600): no packet goes there
 RECEIVE, SEND, ADD_FILE = 0xC0502100, 0xC0182101, 0x40182103  # SECCOMP_IOCTL_NOTIF_*
 NOTICE = struct.Struct("=QIIiIQ6Q")  # struct seccomp_notif
 ANSWER = struct.Struct("=QqiI")  # struct seccomp_notif_resp
@@ -25,35 +28,43 @@ EBADF, EFAULT, EINVAL, ENOTSOCK, EAFNOSUPPORT, ENETUNREACH, EISCONN, ECONNREFUSE
 
 
 class Detour:
-    """`proxy` is a port of this machine's loopback. `told` are addresses that were asked for directly, with counts."""
+    """`proxy` is a port of this machine's loopback; 0: there is no way out, and nothing is done here.
+
+    `listener` is readable while a connect() waits, -1 before. `told` are addresses asked for directly, with counts.
+    """
 
     def __init__(self, proxy: int) -> None:
         self.proxy = proxy
-        self.ours, self.theirs = socket.socketpair()
+        self.pair: tuple[socket.socket, socket.socket] | None = socket.socketpair() if proxy else None
         self.listener = -1
         self.given: set[str] = set()
         self.told: dict[tuple[str, int], int] = {}
 
+    @property
+    def kept(self) -> list[int]:
+        """What the child needs to enter."""
+        return [self.pair[1].fileno()] if self.pair else []
+
     def enter(self) -> None:
-        """In the child, which has no new privileges and keeps `theirs`: from here on connect() waits for the supervisor."""
-        listener = linux.listen_by_seccomp_filter(seccomp.notifying())
-        socket.send_fds(self.theirs, [b"l"], [listener])
-        os.close(listener)
-        self.theirs.close()
+        """In the child, which has no new privileges: from here on its connect() waits for the supervisor."""
+        if self.pair:
+            listener = linux.listen_by_seccomp_filter(seccomp.notifying())
+            socket.send_fds(self.pair[1], [b"l"], [listener])
+            os.close(listener)
+            self.pair[1].close()
 
     def hear(self) -> None:
         """In the supervisor, once the child has entered."""
-        self.theirs.close()
-        _, files, _, _ = socket.recv_fds(self.ours, 1, 1)
-        self.ours.close()
-        if not files:
-            raise OSError("the child's connections cannot be heard")
-        self.listener = files[0]
-        os.set_inheritable(self.listener, False)
+        if self.pair:
+            ours, theirs = self.pair
+            theirs.close()
+            files = socket.recv_fds(ours, 1, 1)[1]
+            ours.close()
+            if not files:
+                raise OSError("the child's connections cannot be heard")
+            self.listener = files[0]
 
     def close(self) -> None:
-        self.ours.close()
-        self.theirs.close()
         if self.listener >= 0:
             os.close(self.listener)
             self.listener = -1
@@ -105,11 +116,6 @@ class Detour:
         for number, flag in zip(numbers, flags, strict=True):
             request = FILE.pack(call, SET_NUMBER, way.fileno(), number, flag & os.O_CLOEXEC)
             fcntl.ioctl(self.listener, ADD_FILE, request)
-
-
-def kept(detour: "Detour | None") -> list[int]:
-    """What the child needs to enter."""
-    return [] if detour is None else [detour.theirs.fileno()]
 
 
 def link(thread: int, file: int) -> str:

@@ -4,7 +4,7 @@ import os
 import resource
 
 from atom.skills.sandbox.supervisor import cgroup, confine, folder, landlock, linux, seccomp, tree
-from atom.skills.sandbox.supervisor.detour import Detour, kept
+from atom.skills.sandbox.supervisor.detour import Detour
 from atom.skills.sandbox.supervisor.job import Job
 from atom.skills.sandbox.supervisor.started import Started
 
@@ -26,21 +26,19 @@ def start(job: Job, pipes: confine.Pipes, group: "cgroup.Group | None") -> Start
     same_user = job.drop < 0
     processes = job.pids + (tree.user_tasks(os.geteuid()) if same_user and group is None else 0)
     filter_bytes = seccomp.assemble(shared=True, same_user=same_user, hosts=job.proxy > 0)
-    detour = Detour(job.proxy) if job.proxy else None
+    detour = Detour(job.proxy)
 
     def last() -> None:
         os.chdir(path)
         if not same_user or group is None:
             confine.lower(resource.RLIMIT_NPROC, processes)
         landlock.restrict(read=[*SYSTEM, *DEVICES, *job.read], write=[path, "/dev/null"])
-        if detour is not None:
-            detour.enter()
+        detour.enter()
         seccomp.install(filter_bytes)
         os.execve(job.command[0], job.command, here(job.environment, path))
 
-    pid = confine.start(job, pipes, group, join=True, keep=kept(detour), last=last)
-    if detour is not None:
-        detour.hear()
+    pid = confine.start(job, pipes, group, join=True, keep=detour.kept, last=last)
+    detour.hear()
     return Started(pid, -1, work, path, quota=quota, counted=quota, detour=detour)
 
 

@@ -57,8 +57,7 @@ fremovexattr:199:16 removexattrat:466:466 utime:132:- utimes:235:- utimensat:280
 file_setattr:469:469
 """
 
-# Where single hosts are let through, TCP sockets can be made: these would be ways to use one without connect(), or to be
-# connected to.
+# Where single hosts are let through, TCP sockets can be made: these would be ways to be connected to.
 LISTENING = "bind:49:200 listen:50:201 accept:43:202 accept4:288:242"
 
 # Judged by an argument.
@@ -72,7 +71,10 @@ TERMINAL_INPUT, CONSOLE = 0x5412, 0x541C  # TIOCSTI, TIOCLINUX: put words on the
 AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
 IPPROTO_TCP = 6  # 0 is the same; MPTCP and SCTP have ways of their own to connect
 MSG_FASTOPEN = 0x20000000
-ABOUT_INTERFACES, INTERFACES = 0xFFFFFF00, 0x8900  # ioctl 0x89xx: addresses, neighbours and names of the machine's network
+ABOUT_INTERFACES, INTERFACES = (
+    0xFFFFFF00,
+    0x8900,
+)  # ioctl 0x89xx: addresses, neighbours and names of the machine's network
 SOCK_STREAM, SOCK_SEQPACKET = 1, 5
 SOCKET_TYPE = 0xF  # the rest of that argument are flags
 EPERM, ENOSYS = 1, 38

@@ -9,10 +9,12 @@ class Started:
     `path` is empty where no name leads to the folder.
 
     `quota`: a file system of its own bounds the folder's bytes. `counted`: its entries, too. What is not bounded is
-    watched. `detour`: the way to the hosts that the program may reach, where it may reach any.
+    watched. `detour`: the way to the hosts that the program may reach, if any.
     """
 
-    def __init__(self, pid: int, inner: int, work: int, path: str, *, quota: bool, counted: bool, detour: "Detour | None" = None) -> None:
+    def __init__(
+        self, pid: int, inner: int, work: int, path: str, *, quota: bool, counted: bool, detour: Detour
+    ) -> None:
         self.pid = pid
         self.inner = inner
         self.work = work

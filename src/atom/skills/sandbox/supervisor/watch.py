@@ -6,7 +6,6 @@ import signal
 import time
 
 from atom.skills.sandbox.supervisor import cgroup, confine, folder, tree
-from atom.skills.sandbox.supervisor.detour import Detour
 from atom.skills.sandbox.supervisor.job import Job
 from atom.skills.sandbox.supervisor.started import Started
 
@@ -68,7 +67,7 @@ class Watch:
         for file in (ended, lifeline, *(stream.file for stream in self._streams())):
             self.poll.register(file, select.POLLIN)
         self.poll.register(self.input, select.POLLOUT)
-        if self.started.detour is not None:
+        if self.started.detour.proxy:
             self.poll.register(self.started.detour.listener, select.POLLIN)
         alive = True
         while alive:
@@ -95,15 +94,13 @@ class Watch:
                 self.poll.unregister(stream.file)
         if self.input in ready:
             self._feed()
-        if self.started.detour is not None:
-            self._connect(self.started.detour, ready)
+        self._connect(ready.get(self.started.detour.listener, 0))
 
-    def _connect(self, detour: Detour, ready: dict[int, int]) -> None:
-        asked = ready.get(detour.listener, 0)
+    def _connect(self, asked: int) -> None:
         if asked & select.POLLIN:
-            detour.serve()
+            self.started.detour.serve()
         elif asked:  # nobody is left who could ask
-            self.poll.unregister(detour.listener)
+            self.poll.unregister(self.started.detour.listener)
 
     def _feed(self) -> None:
         try:
