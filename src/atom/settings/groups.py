@@ -448,6 +448,9 @@ class SandboxSettings(Group):
         default=1_000_000, ge=1_000, le=100_000_000, description="Bytes that one execution may print."
     )
     disk_mb: int = Field(default=256, ge=1, le=65_536, description="MiB of files one execution may write.")
+    transfer_mb: int = Field(
+        default=256, ge=1, le=1_048_576, description="MiB that one execution may move to and from its hosts, together."
+    )
 
 
 class Settings(Group):

@@ -88,6 +88,7 @@ def limits(settings: SandboxSettings) -> Limits:
         pids=settings.pids,
         output=settings.output_bytes,
         disk=settings.disk_mb * MIB,
+        transfer=settings.transfer_mb * MIB,
     )
 
 

@@ -30,7 +30,7 @@ class Job:
         self.drop = _number(request["drop"])
         self.bwrap = _text(request["bwrap"])
         self.read = _texts(request["read"])
-        self.proxy = _number(request["proxy"])
+        self.proxy = _number(request.get("proxy", 0))
 
 
 def _text(value: object) -> str:

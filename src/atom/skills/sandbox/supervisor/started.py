@@ -13,7 +13,7 @@ class Started:
     """
 
     def __init__(
-        self, pid: int, inner: int, work: int, path: str, *, quota: bool, counted: bool, detour: Detour
+        self, pid: int, inner: int, work: int, path: str, *, quota: bool, counted: bool, detour: "Detour | None" = None,
     ) -> None:
         self.pid = pid
         self.inner = inner
@@ -21,4 +21,4 @@ class Started:
         self.path = path
         self.quota = quota
         self.counted = counted
-        self.detour = detour
+        self.detour = detour or Detour(0)
