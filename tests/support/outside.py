@@ -55,7 +55,10 @@ class Server:
         body = f"hello from {path}".encode()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body))
         await writer.drain()
-        self.received += await reader.read(65_536)
+        if writer.can_write_eof():  # and whatever else is sent
+            writer.write_eof()
+            while part := await reader.read(65_536):
+                self.received += part
 
 
 @asynccontextmanager

@@ -6,13 +6,13 @@ import secrets
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
 
 import structlog
 
-from atom.infra.egress_address import EgressDeniedError
-from atom.infra.egress_policy import EgressPolicy
+from atom.infra.egress_address import EgressDeniedError, Target
+from atom.infra.egress_policy import EgressPolicy, Zone
 from atom.infra.egress_resolver import (
     EgressNameError,
     EgressUnreachableError,
@@ -42,16 +42,21 @@ TITLES = {400: "Bad Request", 403: "Forbidden", 407: "Proxy Authentication Requi
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """How names are resolved, and what one execution may take. `inner` opens inner hosts, which no program can ask for:
-    entries of an EgressPolicy (`internal:name:port`), empty but for the canaries' own listeners."""
+    """How names are resolved, and what one execution may take.
+
+    `inner` has entries of an EgressPolicy (`internal:name:port`): hosts that may lie on inner addresses where a program
+    asks for them. It is empty but for the canaries.
+    """
 
     resolver: Resolver = field(default_factory=SystemResolver)
     inner: tuple[str, ...] = ()
     bounds: Bounds = field(default_factory=Bounds)
 
-    def policy(self, hosts: Iterable[str]) -> EgressPolicy:
-        asked = names.policy(hosts)
-        return replace(asked, rules=asked.rules + EgressPolicy.parse(self.inner).rules)
+    def zone(self, target: Target, asked: EgressPolicy) -> Zone:
+        """Raises EgressDeniedError for a host that was not asked for."""
+        zone = asked.zone(target)
+        opened = any(rule.covers(target) for rule in EgressPolicy.parse(self.inner).rules)
+        return Zone.INTERNAL if opened else zone
 
 
 class Gate:
@@ -59,7 +64,7 @@ class Gate:
 
     def __init__(self, hosts: Iterable[str], outside: Outside, *, transfer: int) -> None:
         """`transfer`: the most bytes, in both directions together."""
-        self.policy = outside.policy(hosts)
+        self.policy = names.policy(hosts)
         self.outside = outside
         self.bounds = outside.bounds
         self.journal = Journal(transfer)
@@ -175,7 +180,7 @@ class Gate:
         target = asked.target
         try:
             async with asyncio.timeout(self.bounds.connect_seconds):
-                zone = self.policy.zone(target)
+                zone = self.outside.zone(target, self.policy)
                 for address in (await checked_addresses(self.outside.resolver, target, zone))[:TRIES]:
                     with suppress(OSError):
                         return await asyncio.open_connection(str(address), target.port, limit=READ)

@@ -13,7 +13,15 @@ class Started:
     """
 
     def __init__(
-        self, pid: int, inner: int, work: int, path: str, *, quota: bool, counted: bool, detour: "Detour | None" = None,
+        self,
+        pid: int,
+        inner: int,
+        work: int,
+        path: str,
+        *,
+        quota: bool,
+        counted: bool,
+        detour: "Detour | None" = None,
     ) -> None:
         self.pid = pid
         self.inner = inner
