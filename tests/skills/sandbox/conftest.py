@@ -65,14 +65,17 @@ class Box:
         language: Language = Language.PYTHON,
         files: Mapping[str, bytes] | None = None,
         limits: Limits | None = None,
+        hosts: tuple[str, ...] = (),
     ) -> Result:
         every = {**(files or {}), "main": source.encode()}
         limits = limits or Limits(seconds=20)
-        return await self.sandbox.run(Spec(language, "main", every, json.dumps(given).encode(), limits))
+        return await self.sandbox.run(Spec(language, "main", every, json.dumps(given).encode(), limits, hosts=hosts))
 
-    async def attempts(self, source: str, given: object = None, limits: Limits | None = None) -> dict[str, str]:
+    async def attempts(
+        self, source: str, given: object = None, limits: Limits | None = None, hosts: tuple[str, ...] = ()
+    ) -> dict[str, str]:
         """What the attempts of a program came to."""
-        done = await self.run(PRELUDE + source, given, limits=limits)
+        done = await self.run(PRELUDE + source, given, limits=limits, hosts=hosts)
         assert isinstance(done.value, dict), (done.reason, done.detail, done.stderr)
         return done.value
 

@@ -89,13 +89,16 @@ def host(box: Box) -> Iterator[Host]:
         yield found
 
 
-@pytest.fixture(scope="module")
-async def attempted(box: Box, host: Host) -> dict[str, str]:
-    """What came of all attempts, made one after the other by one program."""
+WITH_AND_WITHOUT_HOSTS = pytest.mark.parametrize("hosts", [(), ("example.com",)], ids=["no hosts", "hosts"])
+
+
+@pytest.fixture(scope="module", params=[(), ("example.com",)], ids=["no hosts", "hosts"])
+async def attempted(request: pytest.FixtureRequest, box: Box, host: Host) -> dict[str, str]:
+    """What came of all attempts, made one after the other by one program, that may reach nothing or one host."""
     source = ""
     for number, (name, body) in enumerate(ATTEMPTS.items()):
         source += f"def go{number}():\n    {body}\nattempt({name!r}, go{number})\nos.chdir(os.environ['HOME'])\n"
-    return await box.attempts(source, host.told())
+    return await box.attempts(source, host.told(), hosts=request.param)
 
 
 @pytest.mark.parametrize("name", ATTEMPTS)
@@ -106,13 +109,14 @@ async def test_attempt_does_not_work(box: Box, attempted: dict[str, str], name: 
     assert "Error" in attempted[name], "the program is told that it was refused"
 
 
-async def test_nothing_of_all_that_was_felt_outside(box: Box, host: Host) -> None:
+@WITH_AND_WITHOUT_HOSTS
+async def test_nothing_of_all_that_was_felt_outside(box: Box, host: Host, hosts: tuple[str, ...]) -> None:
     before = host.file.stat()
     source = "".join(
         f"def go{number}():\n    {body}\nattempt({name!r}, go{number})\n"
         for number, (name, body) in enumerate(ATTEMPTS.items())
     )
-    await box.attempts(source, host.told())
+    await box.attempts(source, host.told(), hosts=hosts)
     assert host.reached() == []
     assert host.changed(before) == []
     assert host.helper.poll() is None
@@ -147,7 +151,8 @@ out["variables"] = sorted(os.environ)
     assert not [name for name in found["variables"] if name.startswith(("PYTHON", "LD_", "SSH", "AWS", "DATABASE"))]
 
 
-async def test_03_no_descriptor_is_inherited(box: Box) -> None:
+@WITH_AND_WITHOUT_HOSTS
+async def test_03_no_descriptor_is_inherited(box: Box, hosts: tuple[str, ...]) -> None:
     with contextlib.ExitStack() as stack:
         leaks = [stack.enter_context(Path(os.devnull).open("rb")) for _ in range(20)]
         for leak in leaks:
@@ -164,7 +169,8 @@ def opened():
             pass
     return found
 out["open"] = opened()
-"""
+""",
+            hosts=hosts,
         )
     assert str(done["open"]) == "[0, 1, 2, 3]"
 

@@ -270,7 +270,7 @@ async def test_a_malformed_chunk_ends_the_connection(body: bytes) -> None:
 
 
 async def test_a_flood_of_connections_is_cut_at_the_limit() -> None:
-    async with serving() as server, gate(server.port, bounds=Bounds(at_once=3, connections=10)) as found:
+    async with serving() as server, gate(server.port, bounds=Bounds(at_once=2, waiting=1, connections=10)) as found:
         held = [await asyncio.open_connection("127.0.0.1", found.port) for _ in range(3)]
         while len(found.serving) < 3:
             await asyncio.sleep(0.005)

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Times are seconds. `at_once` and `connections` count the program's connections, whatever came of them."""
+    """Times are seconds. `at_once`, `waiting` (for their turn) and `connections` (in all) count the program's
+    connections, whatever comes of them."""
 
     at_once: int = 32
+    waiting: int = 96
     connections: int = 1000
     head_bytes: int = 16_384
     head_seconds: float = 10.0  # for a whole request head, or a whole TLS greeting

@@ -35,6 +35,7 @@ USER = "atom"
 TRIES = 3  # addresses of a host
 LINGER_SECONDS = 1.0  # so that a refusal is read before the connection is reset for what was not
 LINGER_BYTES = 1 << 20
+INSIDE = 0  # the status of a refusal that comes when a tunnel is open: HTTP would be inside it
 TITLES = {400: "Bad Request", 403: "Forbidden", 407: "Proxy Authentication Required", 408: "Request Timeout",
           431: "Request Header Fields Too Large", 502: "Bad Gateway", 503: "Service Unavailable",
           504: "Gateway Timeout"}  # fmt: skip
@@ -73,9 +74,10 @@ class Gate:
         self.port = 0
         self.count = 0
         self.serving: set[asyncio.Task[None]] = set()
+        self.turns = asyncio.Semaphore(self.bounds.at_once)
 
     async def __aenter__(self) -> "Gate":
-        backlog = self.bounds.at_once * 2
+        backlog = self.bounds.at_once + self.bounds.waiting
         self.server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=READ, backlog=backlog)
         self.port = self.server.sockets[0].getsockname()[1]
         return self
@@ -93,7 +95,8 @@ class Gate:
 
     def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         self.count += 1
-        if len(self.serving) >= self.bounds.at_once or self.count > self.bounds.connections:
+        full = len(self.serving) >= self.bounds.at_once + self.bounds.waiting
+        if full or self.count > self.bounds.connections:
             self.journal.add(Visit(reason="busy"))
             writer.transport.abort()
             return
@@ -104,7 +107,7 @@ class Gate:
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         visit = Visit()
         try:
-            async with asyncio.timeout(self.bounds.seconds):
+            async with asyncio.timeout(self.bounds.seconds), self.turns:
                 await self._visit(reader, writer, visit)
         except Refused as refusal:
             visit.reason = refusal.reason
@@ -169,10 +172,10 @@ class Gate:
                     greeting.feed(part)
                     read += part
         except TimeoutError:
-            raise Refused("slow", "The TLS greeting did not come in time.") from None
-        except Refused:
+            raise Refused("slow", "The TLS greeting did not come in time.", INSIDE) from None
+        except Refused as refusal:
             writer.write(UNRECOGNIZED_NAME)
-            raise
+            raise Refused(refusal.reason, refusal.why, INSIDE) from None
         return bytes(read)
 
     async def _reach(self, asked: request.Request) -> tuple[StreamReader, StreamWriter]:
@@ -198,16 +201,12 @@ class Gate:
         """The reason, unless the connection belongs to the host already."""
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
-                if not visit.allowed and refusal.reason not in SILENT:
+                if not visit.allowed and refusal.status != INSIDE:
                     writer.write(_reply(refusal))
                 writer.write_eof()
                 left = LINGER_BYTES
                 while left > 0 and (part := await reader.read(READ)):
                     left -= len(part)
-
-
-# Reasons that come after the answer to CONNECT: an answer of HTTP would be inside the tunnel.
-SILENT = frozenset({"not-tls", "server-name", "no-server-name", "encrypted-hello"})
 
 
 def _reply(refusal: Refused) -> bytes:

@@ -16,6 +16,10 @@ READ = 65_536
 MOST_CHUNK_LINE = 256
 
 
+class _GoneError(Exception):
+    """The program has closed its side for good, as it may at any time."""
+
+
 @dataclass(slots=True)
 class Relay:
     """`program` and `host` are the two sides."""
@@ -43,6 +47,8 @@ class Relay:
             for task in done:
                 task.result()
             await down
+        except _GoneError:
+            return
         finally:
             for task in (up, down):
                 task.cancel()
@@ -52,7 +58,10 @@ class Relay:
         while part := await self._read(self.host[0]):
             self.journal.spend(len(part))
             self.visit.received += len(part)
-            await self._write(self.program[1], part)
+            try:
+                await self._write(self.program[1], part)
+            except ConnectionError:
+                raise _GoneError from None
         with suppress(OSError):
             self.program[1].write_eof()
 
@@ -60,7 +69,7 @@ class Relay:
         part = first
         while part:
             await self._up(part)
-            part = await self._read(self.program[0])
+            part = await self._from_program()
             greeting.feed(part)
         with suppress(OSError):
             self.host[1].write_eof()
@@ -73,7 +82,7 @@ class Relay:
             await self._up(b"0\r\n\r\n")
             return
         while length:
-            part = await self._read(self.program[0], min(READ, length))
+            part = await self._from_program(min(READ, length))
             if not part:
                 raise malformed("The body of the request ended too early.")
             length -= len(part)
@@ -83,7 +92,7 @@ class Relay:
         """The body of a request, in pieces. It is read to its very end: what follows is no second request."""
         while size := _size(await self._line()):
             while size:
-                part = await self._read(self.program[0], min(READ, size))
+                part = await self._from_program(min(READ, size))
                 if not part:
                     raise malformed("A chunk ended too early.")
                 size -= len(part)
@@ -102,7 +111,14 @@ class Relay:
     async def _up(self, part: bytes) -> None:
         self.journal.spend(len(part))
         self.visit.sent += len(part)
-        await self._write(self.host[1], part)
+        with suppress(ConnectionError):  # what the host says, or that it is gone, is seen on its side
+            await self._write(self.host[1], part)
+
+    async def _from_program(self, most: int = READ) -> bytes:
+        try:
+            return await self._read(self.program[0], most)
+        except ConnectionError:
+            raise _GoneError from None
 
     async def _read(self, reader: StreamReader, most: int = READ) -> bytes:
         """Waits as long as the other direction moves."""

@@ -24,6 +24,7 @@ FILE = struct.Struct("=QIIII")  # struct seccomp_notif_addfd
 SET_NUMBER = 1  # SECCOMP_ADDFD_FLAG_SETFD
 CONNECT_SECONDS = 1.0  # to the proxy, on this machine
 MOST_TOLD = 64
+MOST_GIVEN = 4096  # more than the proxy takes of one execution
 EBADF, EFAULT, EINVAL, ENOTSOCK, EAFNOSUPPORT, ENETUNREACH, EISCONN, ECONNREFUSED = 9, 14, 22, 88, 97, 101, 106, 111
 
 
@@ -97,6 +98,8 @@ class Detour:
             if asked in self.told or len(self.told) < MOST_TOLD:
                 self.told[asked] = self.told.get(asked, 0) + 1
             return ENETUNREACH
+        if len(self.given) >= MOST_GIVEN:
+            return ECONNREFUSED
         with socket.socket() as way:
             way.settimeout(CONNECT_SECONDS)
             try:

@@ -57,7 +57,10 @@ def listen_by_seccomp_filter(filter_bytes: bytes) -> int:
     """Install a filter; the descriptor through which the calls that it hands over are heard."""
     program = _SockFprog(len(filter_bytes) // 8, filter_bytes)
     number = SECCOMP[os.uname().machine]
-    return syscall(number, SECCOMP_SET_MODE_FILTER, SECCOMP_LISTENED, ctypes.byref(program))
+    try:
+        return syscall(number, SECCOMP_SET_MODE_FILTER, SECCOMP_LISTENED, ctypes.byref(program))
+    except OSError as error:  # EINVAL before 5.19, EBUSY where somebody around us listens already
+        raise OSError(error.errno, f"connections cannot be handed over (from Linux 5.19): {error.strerror}") from error
 
 
 def unshare(flags: int) -> None:
