@@ -16,6 +16,7 @@ from tests.support.outside import Names, authority, serving
 
 HOST, OTHER = "allowed.example", "other.example"
 MIB = 1 << 20
+SECOND = b"GET /second HTTP/1.1\r\nHost: other.example\r\n\r\n"
 
 
 @asynccontextmanager
@@ -210,16 +211,41 @@ async def test_a_tunnel_to_one_host_is_no_way_to_another_server_behind_it(
         assert server.names == [], "no greeting came through"
 
 
-async def test_only_tls_goes_through_a_tunnel() -> None:
+@pytest.mark.parametrize(
+    ("inside", "why"),
+    [
+        (b"GET /x HTTP/1.1\r\nHost: other.example\r\n\r\n", "host-header"),
+        (b"GET /x HTTP/1.1\r\nHost: allowed.example\r\n\r\n", "host-header"),
+        (b"GET /x HTTP/1.1\r\n\r\n", "host-header"),
+        (b"GET http://other.example/x HTTP/1.1\r\nHost: other.example\r\n\r\n", "malformed"),
+        (b"CONNECT other.example:80 HTTP/1.1\r\n\r\n", "malformed"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "malformed"),
+        (b"EHLO other.example\r\n", "malformed"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "malformed"),
+        (b"\x80\x2e\x01\x03\x01", "malformed"),
+        (b"\x16\x02\x00\x00\x05", "not-tls"),
+        (b"", "not-tls"),
+    ],
+)
+async def test_what_is_neither_tls_nor_http_for_this_host_does_not_go_through_a_tunnel(inside: bytes, why: str) -> None:
     async with serving() as server, gate(server.port) as found:
-        reply = await ask(found, f"CONNECT {HOST}:{server.port} HTTP/1.1", more=b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        reply = await ask(found, f"CONNECT {HOST}:{server.port} HTTP/1.1", more=inside)
         assert reply.startswith(b"HTTP/1.1 200 ")
         assert b"hello" not in reply
         assert not server.received
-        assert recorded(found) == [(HOST, False, "not-tls", 1)]
+        await settled(found)
+        assert recorded(found) == [(HOST, False, why, 1)]
 
 
-SECOND = b"GET /second HTTP/1.1\r\nHost: other.example\r\n\r\n"
+async def test_one_request_without_tls_for_this_host_goes_through_a_tunnel() -> None:
+    async with serving() as server, gate(server.port) as found:
+        inside = f"GET /in HTTP/1.1\r\nHost: {HOST}:{server.port}\r\nConnection: keep-alive\r\n\r\n".encode()
+        reply = await ask(found, f"CONNECT {HOST}:{server.port} HTTP/1.1", more=inside + SECOND)
+        assert reply.endswith(b"hello from /in")
+        await settled(found)
+        assert [one[:3] for one in recorded(found)] == [(HOST, True, "")]
+        assert b"second" not in server.received
+        assert b"\r\nConnection: close\r\n" in server.received
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,7 @@ def test_tls_1_2_goes_on_encrypted() -> None:
 def test_whatever_is_sent_is_a_greeting_or_a_refusal(first: bytes, second: bytes) -> None:
     for start in (first, record(first + b"x"), record(hello(OURS)) + first, record(hello((0, first)))):
         try:
-            fed(start, second)
+            found = fed(start, second)
         except Refused:
             continue
+        assert not found.named or b"example.com" in start + second

@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 USER = "atom"
 TRIES = 3  # addresses of a host
+HANDSHAKE = b"\x16"  # the first byte of TLS
 LINGER_SECONDS = 1.0  # so that a refusal is read before the connection is reset for what was not
 LINGER_BYTES = 1 << 20
 INSIDE = 0  # the status of a refusal that comes when a tunnel is open: HTTP would be inside it
@@ -139,17 +140,36 @@ class Gate:
                 return
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             await writer.drain()
-            greeting = Greeting(visit.host)
-            first = await self._greeting(reader, greeting, writer)
-            visit.allowed = True
-            await relay.tunnel(greeting, first)
+            await self._inside(reader, writer, relay, asked.target)
         finally:
             host_writer.transport.abort()
 
-    async def _head(self, reader: StreamReader) -> bytes:
+    async def _inside(self, reader: StreamReader, writer: StreamWriter, relay: Relay, target: Target) -> None:
+        """TLS, or one request without."""
+        first = await self._first(reader)
+        if first == HANDSHAKE:
+            greeting = Greeting(target.host)
+            sent = await self._greeting(reader, first, greeting, writer)
+            relay.visit.allowed = True
+            await relay.tunnel(greeting, sent)
+            return
+        inner = request.read_inside(await self._head(reader, first), target)
+        relay.visit.allowed = True
+        await relay.exchange(inner.head(), inner.length)
+
+    async def _first(self, reader: StreamReader) -> bytes:
         try:
             async with asyncio.timeout(self.bounds.head_seconds):
-                head = await reader.readuntil(request.END)
+                return await reader.readexactly(1)
+        except TimeoutError:
+            raise Refused("slow", "Nothing came through the tunnel in time.", INSIDE) from None
+        except asyncio.IncompleteReadError:
+            raise Refused("not-tls", "Nothing came through the tunnel.", INSIDE) from None
+
+    async def _head(self, reader: StreamReader, first: bytes = b"") -> bytes:
+        try:
+            async with asyncio.timeout(self.bounds.head_seconds):
+                head = first + await reader.readuntil(request.END)
         except TimeoutError:
             raise Refused("slow", "The request did not come in time.", 408) from None
         except asyncio.LimitOverrunError:
@@ -160,10 +180,11 @@ class Gate:
             raise Refused("malformed", "The head of the request is too long.", 431)
         return head
 
-    async def _greeting(self, reader: StreamReader, greeting: Greeting, writer: StreamWriter) -> bytes:
+    async def _greeting(self, reader: StreamReader, first: bytes, greeting: Greeting, writer: StreamWriter) -> bytes:
         """What the program sent until its TLS greeting was complete, and for the host of the tunnel."""
-        read = bytearray()
+        read = bytearray(first)
         try:
+            greeting.feed(first)
             async with asyncio.timeout(self.bounds.head_seconds):
                 while not greeting.named:
                     part = await reader.read(READ)

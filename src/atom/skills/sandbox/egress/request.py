@@ -45,23 +45,39 @@ class Request:
 
 def read(head: bytes, credential: bytes) -> Request:
     """`credential` is the whole value that Proxy-Authorization must have. Raises Refused."""
-    lines = head.removesuffix(END).split(b"\r\n")
-    if b"\n" in head.replace(b"\r\n", b"") or b"\r" in head.replace(b"\r\n", b""):
-        raise malformed("A line of the request ends in an unusual way.")
-    first = _LINE.fullmatch(lines[0])
-    if first is None:
-        raise malformed("This is a proxy for HTTP: CONNECT host:port, or GET http://host/path.")
-    fields = _fields(lines[1:])
+    method, address, fields = _split(head)
     given = _only(fields, b"proxy-authorization")
     if given is None or not compare_digest(given, credential):
         raise Refused("credential", "The proxy's user and password of this execution are needed.", 407)
-    method, address = first.group(1), first.group(2).decode("ascii")
     try:
         if method == b"CONNECT":
             return _tunnel(address, fields)
         return _plain(method, address, fields)
     except EgressDeniedError as error:
         raise Refused(error.reason, error.message, 400) from error
+
+
+def read_inside(head: bytes, tunnel: Target) -> Request:
+    """A request without TLS in a tunnel, as some clients make it: to the host of the tunnel. Raises Refused."""
+    method, path, fields = _split(head)
+    if method == b"CONNECT" or not path.startswith("/"):
+        raise malformed("In a tunnel there is TLS, or a request for a path.")
+    netloc = f"[{tunnel.host}]" if ":" in tunnel.host else tunnel.host
+    try:
+        return _plain(method, f"http://{netloc}:{tunnel.port}{path}", fields)
+    except EgressDeniedError as error:
+        raise Refused(error.reason, error.message, 400) from error
+
+
+def _split(head: bytes) -> tuple[bytes, str, Fields]:
+    """Method, address and fields."""
+    lines = head.removesuffix(END).split(b"\r\n")
+    if b"\n" in head.replace(b"\r\n", b"") or b"\r" in head.replace(b"\r\n", b""):
+        raise malformed("A line of the request ends in an unusual way.")
+    first = _LINE.fullmatch(lines[0])
+    if first is None:
+        raise malformed("This is a proxy for HTTP: CONNECT host:port, or GET http://host/path.")
+    return first.group(1), first.group(2).decode("ascii"), _fields(lines[1:])
 
 
 def _tunnel(authority: str, fields: Fields) -> Request:
