@@ -219,7 +219,7 @@ async def test_an_execution_with_hosts_is_ended_at_its_time_while_it_is_connecte
     done = await site.run(source, limits=Limits(seconds=1))
     assert done.reason is ExitReason.TIMEOUT
     [one] = done.connections
-    assert (one.host, one.allowed) == (HOST, True)
+    assert (one.host, one.allowed, one.reason) == (HOST, True, "ended")
 
 
 SOMEBODY_LISTENS = """#!/usr/bin/python3 -IS

@@ -143,6 +143,26 @@ with socket.socket(socket.AF_INET6) as one:
     one.sendall(asked)
     rest(one)
 """,
+        # Signals that come all the time end a call before it is taken up, or not at all: never between a new connection
+        # and its answer, after which the call would be made again and say that it is connected already.
+        """
+import ctypes, signal
+libc = ctypes.CDLL(None, use_errno=True)
+signal.signal(signal.SIGALRM, lambda *_: None)
+name = ctypes.create_string_buffer(b"\\x02\\x00" + proxy[1].to_bytes(2) + socket.inet_aton(proxy[0]) + bytes(8), 16)
+for _ in range(20):
+    with socket.socket() as one:
+        copies = [one.dup() for _ in range(300)]  # so that giving it takes long
+        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+        while (code := libc.connect(one.fileno(), name, 16)) and ctypes.get_errno() == errno.EINTR:
+            pass
+        error = ctypes.get_errno()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert not code, errno.errorcode[error]
+with socket.create_connection(proxy, 10) as one:
+    one.sendall(asked)
+    rest(one)
+""",
         # What is no socket is told so.
         """
 import ctypes
@@ -162,7 +182,7 @@ with socket.socket() as one:
     rest(one)
 """,
     ],
-    ids=["non-blocking", "asyncio", "copies", "child", "thread", "flags", "IPv6", "errors"],
+    ids=["non-blocking", "asyncio", "copies", "child", "thread", "flags", "IPv6", "signals", "errors"],
 )  # fmt: skip
 async def test_a_connection_made_by_hand_behaves(site: Site, source: str) -> None:
     assert await site.said(BY_HAND + source) == ["hello from /hand"]

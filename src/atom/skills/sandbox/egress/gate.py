@@ -115,6 +115,9 @@ class Gate:
             await self._say(reader, writer, refusal, visit)
         except TimeoutError:
             visit.reason = "time"
+        except asyncio.CancelledError:
+            visit.reason = "ended"
+            raise
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             visit.reason = visit.reason or "broken"
         finally:
