@@ -60,7 +60,7 @@ credential = base64.b64encode(f"{proxy.username}:{proxy.password}".encode()).dec
 
 def through(first, more=b"", given=credential):
     with socket.socket() as one:
-        one.settimeout(5)
+        one.settimeout(10)
         one.connect((proxy.hostname, proxy.port))
         one.sendall(f"{first} HTTP/1.1\r\nHost: {first.split('/')[-2] if '//' in first else first.split()[1]}\r\n"
                     f"Proxy-Authorization: Basic {given}\r\n\r\n".encode() + more)
@@ -117,7 +117,7 @@ async def reach(execute: ExecuteOutside | None, owner: tuple[int, int] | None) -
             outside = Outside(_Loopback(), inner=(f"internal:{ALLOWED}:{port}",))
             names = {"allowed": ALLOWED, "inner": INNER, "other": OTHER}
             told = json.dumps({**host.told(), **names, "word": word, "listener": port})
-            files, limits = {"canary.py": REACH.encode()}, Limits(seconds=20)
+            files, limits = {"canary.py": REACH.encode()}, Limits(seconds=60)
             hosts = (f"{ALLOWED}:{port}", f"{INNER}:{port}")
             done = await execute(
                 Spec(Language.PYTHON, "canary.py", files, told.encode(), limits, needs={}, hosts=hosts), outside
