@@ -15,14 +15,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from atom.infra.log import configure
 from atom.settings import SandboxSettings
 from atom.skills.sandbox.adapters.keeper import SOURCE
 from atom.skills.sandbox.adapters.supervised import SupervisedSandbox
+from atom.skills.sandbox.egress import Outside
 from atom.skills.sandbox.models import ExitReason, Language, Limits, Spec
 from atom.skills.sandbox.place import NOBODY, Place
 from atom.skills.sandbox.service import backends
@@ -31,6 +32,15 @@ from atom.skills.sandbox.supervisor import cgroup, tree
 AT_ONCE = 50
 GOAL = 1.6  # of the bare command
 PRINT = b"print(1)"
+HOSTS = ("example.com",)
+REQUESTS = 200
+ASK = """
+import sys, time, urllib.request
+began = time.perf_counter()
+for _ in range({count}):
+    urllib.request.urlopen("http://{host}:{port}/").read()
+sys.stdout.write(str((time.perf_counter() - began) / {count} * 1000))
+"""
 BARE_BWRAP = [
     *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
     *("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--ro-bind", "/usr", "/usr"),
@@ -55,6 +65,7 @@ class Times:
     plain: list[float] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)
     ours: list[float] = field(default_factory=list)
+    with_hosts: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +130,13 @@ def timed(command: list[str]) -> float:
     return taken
 
 
-def program(source: bytes = PRINT) -> Spec:
-    return Spec(Language.PYTHON, "main", {"main": source}, limits=Limits(seconds=120))
+def program(source: bytes = PRINT, hosts: tuple[str, ...] = ()) -> Spec:
+    return Spec(Language.PYTHON, "main", {"main": source}, limits=Limits(seconds=120), hosts=hosts)
 
 
-async def execution(sandbox: SupervisedSandbox) -> float:
+async def execution(sandbox: SupervisedSandbox, hosts: tuple[str, ...] = ()) -> float:
     began = time.perf_counter()
-    done = await sandbox.run(program())
+    done = await sandbox.run(program(hosts=hosts))
     taken = (time.perf_counter() - began) * 1000
     if done.reason is not ExitReason.OK or done.stdout != b"1\n":
         raise SystemExit(f"{sandbox.name}: {done.reason}: {done.detail} {done.stderr.decode()[-500:]}")
@@ -144,12 +155,42 @@ async def start_to_result(sandbox: SupervisedSandbox, rounds: int) -> Times:
     plain, bare = commands(sandbox)
     found = Times()
     for turn in range(rounds + 2):
-        one, two, three = timed(plain), timed(bare), await execution(sandbox)
+        one, two = timed(plain), timed(bare)
+        pair = [await execution(sandbox, hosts) for hosts in ((), HOSTS)[:: 1 - turn % 2 * 2]]
+        three, four = pair[:: 1 - turn % 2 * 2]  # each is the first as often as the other
         if turn >= 2:  # the first ones read the disk
             found.plain.append(one)
             found.bare.append(two)
             found.ours.append(three)
+            found.with_hosts.append(four)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Loopback:
+    """Every name lies on this machine."""
+
+    async def addresses(self, name: str) -> Sequence[str]:
+        return ["127.0.0.1"]
+
+
+async def requests(sandbox: SupervisedSandbox) -> float:
+    """Milliseconds of one, by urllib, to a server on this machine."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        host = f"{HOSTS[0]}:{server.sockets[0].getsockname()[1]}"
+        source = ASK.format(count=REQUESTS, host=HOSTS[0], port=host.rpartition(":")[2])
+        inside = replace(sandbox, outside=Outside(Loopback(), (f"internal:{host}",)))
+        done = await inside.run(program(source.encode(), (host,)))
+    if done.reason is not ExitReason.OK:
+        raise SystemExit(f"{sandbox.name}: {done.detail} {done.stderr.decode()[-500:]}")
+    return float(done.stdout)
 
 
 async def many(sandbox: SupervisedSandbox, count: int, at_once: int) -> float:
@@ -182,6 +223,9 @@ async def measure(sandbox: SupervisedSandbox, rounds: int, executions: int) -> l
         Row(f"{name}: print(1), start to result", ours, "ms"),
         Row(f"{name}: the fastest of them", min(times.ours), "ms"),
         Row(f"{name}: start to result / bare command", ours / bare, "x", GOAL),
+        Row(f"{name}: print(1), with a host it may reach", statistics.median(times.with_hosts), "ms"),
+        Row(f"{name}: with a host / without", statistics.median(times.with_hosts) / ours, "x"),
+        Row(f"{name}: a request through the proxy", await requests(sandbox), "ms"),
         Row(f"{name}: {AT_ONCE} at once", at_once, "1/s"),
         Row(f"{name}: {executions} in turns", rate, "1/s"),
         Row(f"{name}: guarantees that are absent", len(absent), ""),

@@ -16,7 +16,7 @@ from atom.cli.output import Output, moment, one_line, to_json
 from atom.cli.skill_path import existing, unread
 from atom.cli.target import connect
 from atom.client import BlockingAtom
-from atom.client.skill_runs import SkillExecution
+from atom.client.skill_runs import Asked, SkillExecution
 from atom.errors import InvalidError, UnavailableError
 from atom.infra import log
 from atom.settings import load
@@ -180,6 +180,7 @@ def _show(out: Output, one: SkillExecution) -> None:
             ("result", to_json(one.value) if one.has_value else None),
             ("files", ", ".join(f"{made.name} ({made.bytes} bytes)" for made in one.artefacts)),
             ("not taken", ", ".join(f"{left.name} ({left.why})" for left in one.refused)),
+            ("hosts", ", ".join(map(_asked, one.connections))),
             ("sandbox", one.backend),
             ("usage", usage),
             ("content", one.digest),
@@ -193,6 +194,10 @@ def _show(out: Output, one: SkillExecution) -> None:
         if text.strip():
             out.line(f"\n{name}:", "bold")
             out.line(text.rstrip("\n"))
+
+
+def _asked(one: Asked) -> str:
+    return f"{one.host}:{one.port} {'reached' if one.allowed else f'refused ({one.reason})'} x{one.count}"
 
 
 def _download(atom: BlockingAtom, out: Output, done: SkillExecution, folder: Path) -> None:

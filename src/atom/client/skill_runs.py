@@ -27,6 +27,18 @@ class NotTaken(Wire):
     why: str
 
 
+class Asked(Wire):
+    """A host that it asked for."""
+
+    host: str
+    port: int
+    allowed: bool
+    reason: str = ""
+    count: int = 1
+    sent: int = 0
+    received: int = 0
+
+
 class SkillExecutionBrief(Wire):
     id: str
     skill: str
@@ -62,6 +74,7 @@ class SkillExecution(SkillExecutionBrief):
     stderr: str = ""
     artefacts: tuple[SkillFileInfo, ...] = ()
     refused: tuple[NotTaken, ...] = ()
+    connections: tuple[Asked, ...] = ()
     usage: dict[str, float] = Field(default_factory=dict)
     backend: str = ""
     guarantees: dict[str, str] = Field(default_factory=dict)

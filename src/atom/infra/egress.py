@@ -9,7 +9,6 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 
 import httpx2
 import structlog
@@ -18,13 +17,12 @@ from atom import __version__
 from atom.errors import DeadlineError
 from atom.infra.egress_address import Address, EgressDeniedError, Target, parse_target
 from atom.infra.egress_body import EgressReplyError, EgressTooLargeError, read_body
-from atom.infra.egress_policy import EgressPolicy, Zone, check_addresses
-from atom.infra.egress_resolver import EgressNameError, EgressUnreachableError, Resolver, SystemResolver
+from atom.infra.egress_policy import EgressPolicy, Zone
+from atom.infra.egress_resolver import EgressUnreachableError, Resolver, SystemResolver, checked_addresses
 
 log = structlog.get_logger(service="agent_execution")
 
 MAX_REDIRECTS = 3
-MAX_ADDRESSES = 64
 CONNECT_TRIES = 3
 CONNECT_SECONDS = 3.0
 MAX_CONCURRENT = 16
@@ -148,7 +146,8 @@ class EgressClient:
 
     async def _fetch(self, hop: _Hop, redirects: int) -> tuple[EgressReply, str | None]:
         error: Exception | None = None
-        for address in (await self._addresses(hop))[:CONNECT_TRIES]:
+        addresses = await checked_addresses(self.resolver, hop.target, hop.zone)
+        for address in addresses[:CONNECT_TRIES]:
             try:
                 return await self._exchange(hop, address, redirects)
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as failure:
@@ -163,18 +162,6 @@ class EgressClient:
             f"{hop.target.host}:{hop.target.port} cannot be connected to{_tls_reason(error)}.",
             hint="Check the address or try again later.",
         ) from error
-
-    async def _addresses(self, hop: _Hop) -> list[Address]:
-        target = hop.target
-        if target.address is not None:
-            found: list[Address] = [target.address]
-        else:
-            name = target.host if hop.zone is Zone.INTERNAL else f"{target.host}."
-            found = [_parse_address(text) for text in (await self.resolver.addresses(name))[:MAX_ADDRESSES]]
-        if not found:
-            raise EgressNameError(f"The host {target.host} has no address.", hint="Check its spelling.")
-        check_addresses(target.host, found, hop.zone)
-        return found
 
     async def _exchange(self, hop: _Hop, address: Address, redirects: int) -> tuple[EgressReply, str | None]:
         async with self.transport() as transport:
@@ -211,13 +198,6 @@ class EgressClient:
             raise EgressReplyError("The reply has no body that can be read.")
         body = await read_body(response.stream, headers.get("content-encoding", ""), limit=self.limits.max_bytes)
         return EgressReply(str(hop.target.url), response.status_code, headers, body, redirects), None
-
-
-def _parse_address(text: str) -> Address:
-    try:
-        return ip_address(text)
-    except ValueError as error:
-        raise EgressDeniedError("The resolver answered with something that is no address.", reason="address") from error
 
 
 def _tls_reason(error: Exception | None) -> str:

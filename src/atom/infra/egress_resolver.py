@@ -4,11 +4,15 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from typing import Protocol
 
 from atom.errors import NotFoundError, UnavailableError
+from atom.infra.egress_address import Address, EgressDeniedError, Target
+from atom.infra.egress_policy import Zone, check_addresses
 
 RESOLVER_THREADS = 8
+MAX_ADDRESSES = 64
 
 
 class EgressNameError(NotFoundError):
@@ -43,6 +47,29 @@ class SystemResolver:
             if error.errno in {socket.EAI_AGAIN, socket.EAI_FAIL}:
                 raise EgressUnreachableError("The name server does not answer.", hint="Try again later.") from error
             raise EgressNameError(f"The host {name.rstrip('.')} does not exist.", hint="Check its spelling.") from error
+
+
+async def checked_addresses(resolver: Resolver, target: Target, zone: Zone) -> list[Address]:
+    """Where a target lies: at least one address, each of them fit for `zone`. Connect to these, not to the name.
+
+    Raises EgressDeniedError, EgressNameError or EgressUnreachableError.
+    """
+    if target.address is not None:
+        found: list[Address] = [target.address]
+    else:
+        name = target.host if zone is Zone.INTERNAL else f"{target.host}."
+        found = [_parse_address(text) for text in (await resolver.addresses(name))[:MAX_ADDRESSES]]
+    if not found:
+        raise EgressNameError(f"The host {target.host} has no address.", hint="Check its spelling.")
+    check_addresses(target.host, found, zone)
+    return found
+
+
+def _parse_address(text: str) -> Address:
+    try:
+        return ip_address(text)
+    except ValueError as error:
+        raise EgressDeniedError("The resolver answered with something that is no address.", reason="address") from error
 
 
 def _resolve(name: str) -> list[str]:

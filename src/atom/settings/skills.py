@@ -22,6 +22,9 @@ class SandboxSettings(Group):
         default=1_000_000, ge=1_000, le=100_000_000, description="Bytes that one execution may print."
     )
     disk: Size = Field(default="256m", description="Files one execution may write: bytes, or with k, m or g behind.")
+    transfer: Size = Field(
+        default="256m", description="What one execution may move to and from its hosts, together: as disk."
+    )
     runner: str = Field(
         default="",
         description="Address of the process that runs skills: unix:///path or tcp://host:port. Empty: Atom starts one.",

@@ -17,6 +17,8 @@ from atom.skills.sandbox.adapters.supervised import SupervisedSandbox
 from atom.skills.sandbox.languages import reachable
 from atom.skills.sandbox.models import Language, Limits, Report, Result, Spec
 from atom.skills.sandbox.place import Account, Place
+from tests.support.outside import authority, serving
+from tests.support.site import HOST, Site
 
 ORDINARY = Account(61_234, 61_234)  # nobody's
 BACKENDS = [f"{backend}-{user}" for backend in ("bwrap", "landlock") for user in ("root", "ordinary")]
@@ -65,14 +67,17 @@ class Box:
         language: Language = Language.PYTHON,
         files: Mapping[str, bytes] | None = None,
         limits: Limits | None = None,
+        hosts: tuple[str, ...] = (),
     ) -> Result:
         every = {**(files or {}), "main": source.encode()}
         limits = limits or Limits(seconds=20)
-        return await self.sandbox.run(Spec(language, "main", every, json.dumps(given).encode(), limits))
+        return await self.sandbox.run(Spec(language, "main", every, json.dumps(given).encode(), limits, hosts=hosts))
 
-    async def attempts(self, source: str, given: object = None, limits: Limits | None = None) -> dict[str, str]:
+    async def attempts(
+        self, source: str, given: object = None, limits: Limits | None = None, hosts: tuple[str, ...] = ()
+    ) -> dict[str, str]:
         """What the attempts of a program came to."""
-        done = await self.run(PRELUDE + source, given, limits=limits)
+        done = await self.run(PRELUDE + source, given, limits=limits, hosts=hosts)
         assert isinstance(done.value, dict), (done.reason, done.detail, done.stderr)
         return done.value
 
@@ -120,3 +125,10 @@ async def box(request: pytest.FixtureRequest) -> AsyncIterator[Box]:
         yield Box(sandbox, report)
         await sandbox.close()
         assert not list(sandbox.place.folder.iterdir()), "an execution left something"
+
+
+@pytest.fixture
+async def site(box: Box, tmp_path: Path) -> AsyncIterator[Site]:
+    own = authority(tmp_path, HOST)
+    async with serving() as plain, serving(own.context) as tls:
+        yield Site(box.sandbox, plain, tls, own.pem)

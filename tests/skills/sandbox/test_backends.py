@@ -76,10 +76,12 @@ async def test_only_what_was_never_passed_is_called_enforced(box: Box) -> None:
 
 
 async def test_a_need_that_is_not_met_is_a_refusal_with_its_reason(box: Box) -> None:
-    needs = {**NEEDS, Guarantee.NET_ALLOWLIST: Level.ENFORCED}
-    done = await box.sandbox.run(Spec(Language.PYTHON, "main", {"main": b"print(1)"}, needs=needs))
+    lost = replace(box.report.evidence[Guarantee.FS_ROOT_READONLY], level=Level.ABSENT, value="it was not")
+    report = replace(box.report, evidence={**box.report.evidence, Guarantee.FS_ROOT_READONLY: lost})
+    done = await replace(box.sandbox, report=report).run(Spec(Language.PYTHON, "main", {"main": b"print(1)"}))
     assert done.reason is ExitReason.POLICY
-    assert "net_allowlist is absent, enforced is needed" in done.detail
+    assert "fs_root_readonly is absent, enforced is needed: " in done.detail
+    assert "it was not" in done.detail
     assert done.stdout == b""
 
 

@@ -22,6 +22,8 @@ ATTEMPTS = {
     "06 abstract socket": (
         "s = socket.socket(socket.AF_UNIX); s.settimeout(1); return s.connect(chr(0) + given['abstract'])"
     ),
+    "06 socket with a path": "return socket.socketpair(1, socket.SOCK_DGRAM)[0].sendto(b'x', given['unix'])",
+    "06 another word for datagrams": "return socket.socketpair(1, socket.SOCK_RAW)[0].sendto(b'x', given['unix'])",
     "07 vsock": "return socket.socket(40, socket.SOCK_STREAM)",
     "08 packet": "return socket.socket(17, socket.SOCK_RAW)",
     "08 alg": "return socket.socket(38, socket.SOCK_SEQPACKET)",
@@ -87,13 +89,16 @@ def host(box: Box) -> Iterator[Host]:
         yield found
 
 
-@pytest.fixture(scope="module")
-async def attempted(box: Box, host: Host) -> dict[str, str]:
-    """What came of all attempts, made one after the other by one program."""
+WITH_AND_WITHOUT_HOSTS = pytest.mark.parametrize("hosts", [(), ("example.com",)], ids=["no hosts", "hosts"])
+
+
+@pytest.fixture(scope="module", params=[(), ("example.com",)], ids=["no hosts", "hosts"])
+async def attempted(request: pytest.FixtureRequest, box: Box, host: Host) -> dict[str, str]:
+    """What came of all attempts, made one after the other by one program, that may reach nothing or one host."""
     source = ""
     for number, (name, body) in enumerate(ATTEMPTS.items()):
         source += f"def go{number}():\n    {body}\nattempt({name!r}, go{number})\nos.chdir(os.environ['HOME'])\n"
-    return await box.attempts(source, host.told())
+    return await box.attempts(source, host.told(), hosts=request.param)
 
 
 @pytest.mark.parametrize("name", ATTEMPTS)
@@ -104,13 +109,14 @@ async def test_attempt_does_not_work(box: Box, attempted: dict[str, str], name: 
     assert "Error" in attempted[name], "the program is told that it was refused"
 
 
-async def test_nothing_of_all_that_was_felt_outside(box: Box, host: Host) -> None:
+@WITH_AND_WITHOUT_HOSTS
+async def test_nothing_of_all_that_was_felt_outside(box: Box, host: Host, hosts: tuple[str, ...]) -> None:
     before = host.file.stat()
     source = "".join(
         f"def go{number}():\n    {body}\nattempt({name!r}, go{number})\n"
         for number, (name, body) in enumerate(ATTEMPTS.items())
     )
-    await box.attempts(source, host.told())
+    await box.attempts(source, host.told(), hosts=hosts)
     assert host.reached() == []
     assert host.changed(before) == []
     assert host.helper.poll() is None
@@ -145,7 +151,8 @@ out["variables"] = sorted(os.environ)
     assert not [name for name in found["variables"] if name.startswith(("PYTHON", "LD_", "SSH", "AWS", "DATABASE"))]
 
 
-async def test_03_no_descriptor_is_inherited(box: Box) -> None:
+@WITH_AND_WITHOUT_HOSTS
+async def test_03_no_descriptor_is_inherited(box: Box, hosts: tuple[str, ...]) -> None:
     with contextlib.ExitStack() as stack:
         leaks = [stack.enter_context(Path(os.devnull).open("rb")) for _ in range(20)]
         for leak in leaks:
@@ -162,7 +169,8 @@ def opened():
             pass
     return found
 out["open"] = opened()
-"""
+""",
+            hosts=hosts,
         )
     assert str(done["open"]) == "[0, 1, 2, 3]"
 

@@ -29,6 +29,7 @@ CREATE TABLE skill_execution (
     stderr text NOT NULL DEFAULT '',
     artefacts jsonb NOT NULL DEFAULT '[]',
     refused jsonb NOT NULL DEFAULT '[]',
+    connections jsonb NOT NULL DEFAULT '[]',
     usage jsonb NOT NULL DEFAULT '{}',
     backend text NOT NULL DEFAULT '',
     guarantees jsonb NOT NULL DEFAULT '{}',

@@ -40,6 +40,7 @@ class SkillExecution(Base):
     """One script, run for an agent's call or for a person. `attempt` counts; a later one takes over from an earlier.
 
     `stdout` and `stderr` are bounded, the end of each. `usage`: seconds and bytes. `guarantees`: what it ran with.
+    `connections`: which hosts it asked for, and what came of it.
     `ends_by`: whoever ran it is gone if it has not ended by then.
     """
 
@@ -71,6 +72,7 @@ class SkillExecution(Base):
     stderr: Mapped[str]
     artefacts: Mapped[list[Any]]
     refused: Mapped[list[Any]]
+    connections: Mapped[list[Any]]
     usage: Mapped[dict[str, Any]]
     backend: Mapped[str]
     guarantees: Mapped[dict[str, Any]]

@@ -1,5 +1,6 @@
 """Rows of executions: how one begins, how it ends, and the line in the log that says so."""
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -119,6 +120,7 @@ def _of_result(result: Result) -> dict[str, Any]:
         "stderr": _tail(result.stderr),
         "artefacts": clean_json([described(one.name, one.body) for one in result.artefacts]),
         "refused": clean_json([{"name": name, "why": why} for name, why in result.refused]),
+        "connections": clean_json([dataclasses.asdict(one) for one in result.connections]),
         "usage": {
             "cpu_seconds": usage.cpu_seconds,
             "memory": usage.memory,

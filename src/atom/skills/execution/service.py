@@ -19,7 +19,7 @@ from atom.skills.bundle.models import Bundle
 from atom.skills.execution import recording, store
 from atom.skills.execution.codes import Code, Ending, ending_of, failed
 from atom.skills.execution.errors import ExecutionEndedError, ExecutionNotFoundError
-from atom.skills.execution.models import ExecutionStatus, FileKind, SkillExecution
+from atom.skills.execution.models import ExecutionStatus, FileKind, Purpose, SkillExecution
 from atom.skills.execution.orders import INPUTS, Order
 from atom.skills.execution.permission import allowed, check_version
 from atom.skills.execution.scripts import language_of, pick
@@ -206,6 +206,7 @@ class Executions:
             arguments=tuple(begun.order.arguments),
             input=begun.order.input.encode(),
             limits=limits(self.settings),
+            hosts=() if begun.order.purpose is Purpose.TEST else begun.usable.hosts,
         )
 
     async def _record(self, begun: Begun, ending: Ending, result: Result | None) -> None:

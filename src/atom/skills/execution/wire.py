@@ -66,6 +66,18 @@ class RefusedOut(BaseModel):
     why: str
 
 
+class ConnectionOut(BaseModel):
+    """A host that it asked for. `reason`: why it was not let through."""
+
+    host: str
+    port: int
+    allowed: bool
+    reason: str = ""
+    count: int = 1
+    sent: int = 0
+    received: int = 0
+
+
 class ExecutionBrief(BaseModel):
     id: UUID
     skill: str
@@ -97,6 +109,7 @@ class ExecutionOut(ExecutionBrief):
     stderr: str
     artefacts: list[FileOut]
     refused: list[RefusedOut]
+    connections: list[ConnectionOut]
     usage: dict[str, float]
     backend: str
     guarantees: dict[str, str]
@@ -148,6 +161,7 @@ def whole(row: SkillExecution) -> ExecutionOut:
             "stderr": row.stderr,
             "artefacts": row.artefacts,
             "refused": row.refused,
+            "connections": row.connections,
             "usage": row.usage,
             "backend": row.backend,
             "guarantees": row.guarantees,

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from atom.errors import InvalidError
 from atom.kit.ids import new_id
+from atom.skills.sandbox import hosts
 
 MAX_FILES = 500
 MAX_NAME = 200
@@ -96,9 +97,11 @@ class Limits:
     disk: int = 256 * MIB
     artefacts: int = 64
     artefact_bytes: int = 32 * MIB
+    transfer: int = 256 * MIB  # to and from hosts, together
 
     def __post_init__(self) -> None:
-        if min(self.memory, self.pids, self.output, self.disk, self.artefacts, self.artefact_bytes) < 1:
+        counts = (self.memory, self.pids, self.output, self.disk, self.artefacts, self.artefact_bytes, self.transfer)
+        if min(counts) < 1:
             raise InvalidError("A limit of the sandbox is below 1.")
         if not (0 < self.cpus <= 1024 and 0 < self.seconds <= 86_400):
             raise InvalidError("A limit of the sandbox on time is out of range.")
@@ -112,6 +115,9 @@ class Spec:
     (JSON). `needs` has the least level of each guarantee without which it must not run. `layers` are
     folders of packages on this machine (absolute) that it can read and import from. Raises InvalidError for names that
     could lead out of the folder.
+
+    `hosts` are all that it may reach, through a proxy: `example.com` or `*.example.com`, with `:port` unless it is 443
+    or 80. Where there are any, it needs NET_ALLOWLIST in the place of NET_NONE.
     """
 
     language: Language
@@ -123,8 +129,12 @@ class Spec:
     id: UUID = field(default_factory=new_id)
     arguments: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.hosts:
+            hosts.check(self.hosts)
+            object.__setattr__(self, "needs", _with_hosts(self.needs))
         if self.entry not in self.files:
             raise InvalidError("The program to start is not among the files.", field="entry")
         if len(self.files) > MAX_FILES:
@@ -212,10 +222,28 @@ class Artefact:
 
 
 @dataclass(frozen=True, slots=True)
+class Connection:
+    """Connections that went alike, and how many. `reason` is a stable word: why not, or what cut them short.
+
+    `port` 0 and `host` empty: it was refused before it named one, or there were too many different ones. `sent` and
+    `received` are bytes, of all of them together.
+    """
+
+    host: str
+    port: int
+    allowed: bool
+    reason: str
+    count: int
+    sent: int = 0
+    received: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """`detail` is a sentence for people. `value` is the program's result (JSON) when `has_value`.
 
     `refused` are entries of the output folder that were not taken, with the reason. `levels` is what it ran with.
+    `connections` are all that it tried to make, where it had hosts.
     """
 
     id: UUID
@@ -231,6 +259,14 @@ class Result:
     refused: tuple[tuple[str, str], ...] = ()
     usage: Usage = Usage()
     levels: Mapping[Guarantee, Level] = field(default_factory=dict)
+    connections: tuple[Connection, ...] = ()
+
+
+def _with_hosts(needs: Mapping[Guarantee, Level]) -> Mapping[Guarantee, Level]:
+    others: dict[Guarantee, Level] = {
+        guarantee: level for guarantee, level in needs.items() if guarantee is not Guarantee.NET_NONE
+    }
+    return MappingProxyType({**others, Guarantee.NET_ALLOWLIST: Level.ENFORCED})
 
 
 def _is_folder(path: str) -> bool:

@@ -88,6 +88,7 @@ def limits(settings: SandboxSettings) -> Limits:
         pids=settings.pids,
         output=settings.output_bytes,
         disk=bytes_of(settings.disk),
+        transfer=bytes_of(settings.transfer),
     )
 
 

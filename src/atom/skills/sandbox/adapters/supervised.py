@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,8 +16,20 @@ from atom.kit.clock import Clock, SystemClock
 from atom.skills.sandbox import canaries, orphans, outcome
 from atom.skills.sandbox.adapters.keeper import Keeper
 from atom.skills.sandbox.adapters.line import Line
+from atom.skills.sandbox.egress import Gate, Outside, trust
 from atom.skills.sandbox.languages import PATH, Interpreter, imports
-from atom.skills.sandbox.models import Artefact, ExitReason, Guarantee, Language, Level, Report, Result, Spec, Usage
+from atom.skills.sandbox.models import (
+    Artefact,
+    Connection,
+    ExitReason,
+    Guarantee,
+    Language,
+    Level,
+    Report,
+    Result,
+    Spec,
+    Usage,
+)
 from atom.skills.sandbox.place import Place, mark_of
 from atom.skills.sandbox.supervisor import wire
 from atom.skills.sandbox.supervisor.confine import RESULT
@@ -38,12 +50,15 @@ class SupervisedSandbox:
     bwrap: str = ""
     clock: Clock = field(default_factory=SystemClock)
     report: Report | None = None
+    outside: Outside = field(default_factory=Outside)
     running: dict[UUID, Line] = field(default_factory=dict)
 
     async def probe(self) -> Report:
         account = self.place.account
         owner = None if account is None else (account.uid, account.gid)
-        self.report = await canaries.probe(self.name, self._execute, tuple(self.interpreters), self.clock, owner)
+        self.report = await canaries.probe(
+            self.name, self._execute, tuple(self.interpreters), self.clock, owner, execute_outside=self._execute
+        )
         return self.report
 
     async def run(self, spec: Spec) -> Result:
@@ -67,8 +82,18 @@ class SupervisedSandbox:
     async def reap_orphans(self) -> int:
         return await asyncio.to_thread(orphans.reap, self.place.folder)
 
-    async def _execute(self, spec: Spec) -> Result:
+    async def _execute(self, spec: Spec, outside: Outside | None = None) -> Result:
         """Without asking what was proven: the canaries do so too."""
+        if not spec.hosts:
+            return await self._supervise(spec, None)
+        try:
+            async with Gate(spec.hosts, outside or self.outside, transfer=spec.limits.transfer) as gate:
+                done = await self._supervise(spec, gate)
+        except OSError as error:
+            return self._failed(spec, ExitReason.ENGINE, f"The proxy did not start: {error.strerror}.")
+        return replace(done, connections=gate.connections() + done.connections)
+
+    async def _supervise(self, spec: Spec, gate: Gate | None) -> Result:
         if spec.language not in self.interpreters:
             return self._failed(spec, ExitReason.POLICY, f"Refused: no {spec.language} on this machine.")
         gone = _gone(spec.layers)
@@ -76,7 +101,7 @@ class SupervisedSandbox:
             return self._failed(spec, ExitReason.ENGINE, f"Its layer {gone} is not there: build it again.")
         nonce = secrets.token_hex(16)
         try:
-            request = self._request(spec, nonce)
+            request = self._request(spec, nonce, gate)
             line = await Line.open(self.keeper)
         except UnavailableError as error:
             return self._failed(spec, ExitReason.ENGINE, error.message)
@@ -110,7 +135,7 @@ class SupervisedSandbox:
                     await line.gone()
             await self.reap_orphans()
 
-    def _request(self, spec: Spec, nonce: str) -> wire.Request:
+    def _request(self, spec: Spec, nonce: str, gate: Gate | None) -> wire.Request:
         interpreter = self.interpreters[spec.language]
         limits = spec.limits
         return {
@@ -122,9 +147,10 @@ class SupervisedSandbox:
                 *interpreter.command(spec.entry, imports=imports(spec.entry, spec.files, spec.layers)),
                 *spec.arguments,
             ],
-            "read": list(interpreter.read),
+            "read": [*interpreter.read, *(trust.folders() if gate else ())],
             "layers": list(spec.layers),
-            "environment": _environment(nonce, len(spec.layers)),
+            "environment": _environment(nonce, len(spec.layers)) | (trust.variables(gate.secret) if gate else {}),
+            "proxy": gate.port if gate else 0,
             "files": dict(spec.files),
             "input": spec.input,
             "memory": limits.memory,
@@ -169,6 +195,7 @@ class SupervisedSandbox:
                 seconds=float(str(reply["seconds"])),
             ),
             levels=self._levels(),
+            connections=tuple(_direct(*entry) for entry in _entries(reply["direct"])),
         )
 
     def _failed(self, spec: Spec, reason: ExitReason, detail: str) -> Result:
@@ -200,6 +227,10 @@ def _gone(layers: Sequence[str]) -> str:
     return next((path.name for path in map(Path, layers) if not path.is_dir()), "")
 
 
+def _direct(host: str, port: int, count: int) -> Connection:
+    return Connection(host, port, allowed=False, reason="direct", count=count)
+
+
 def _bytes(value: object) -> bytes:
     return value if isinstance(value, bytes) else b""
 
@@ -208,5 +239,5 @@ def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _entries(value: object) -> list[tuple[Any, Any]]:
+def _entries(value: object) -> list[tuple[Any, ...]]:
     return value if isinstance(value, list) else []

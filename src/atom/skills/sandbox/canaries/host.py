@@ -24,6 +24,7 @@ class Host:
     tcp: socket.socket
     udp: socket.socket
     abstract: socket.socket
+    path: socket.socket
     helper: "subprocess.Popen[bytes]"
 
     def told(self) -> dict[str, object]:
@@ -35,6 +36,7 @@ class Host:
             "port": self.tcp.getsockname()[1],
             "udp": self.udp.getsockname()[1],
             "abstract": f"atom-canary-{self.run}",
+            "unix": self.path.getsockname(),
             "helper": self.helper.pid,
         }
 
@@ -45,9 +47,10 @@ class Host:
             with contextlib.suppress(BlockingIOError):
                 one.accept()[0].close()
                 found.append(name)
-        with contextlib.suppress(BlockingIOError):
-            self.udp.recv(10)
-            found.append("UDP")
+        for name, one in (("UDP", self.udp), ("unix", self.path)):
+            with contextlib.suppress(BlockingIOError):
+                one.recv(10)
+                found.append(name)
         return found
 
     def changed(self, before: os.stat_result) -> list[str]:
@@ -79,11 +82,14 @@ def bait(owner: tuple[int, int] | None) -> Iterator[Host]:
                 (socket.AF_INET, socket.SOCK_STREAM),
                 (socket.AF_INET, socket.SOCK_DGRAM),
                 (socket.AF_UNIX, socket.SOCK_STREAM),
+                (socket.AF_UNIX, socket.SOCK_DGRAM),
             )
         ]
         for one in sockets[:2]:
             one.bind(("127.0.0.1", 0))
         sockets[2].bind(f"\0atom-canary-{run}")
+        sockets[3].bind(str(folder / "socket"))
+        (folder / "socket").chmod(0o777)
         for one in sockets:
             one.setblocking(False)
         sockets[0].listen()
@@ -92,7 +98,7 @@ def bait(owner: tuple[int, int] | None) -> Iterator[Host]:
         helper = stack.enter_context(_helper(secret, owner))
         leak = stack.enter_context(file.open("rb"))
         os.set_inheritable(leak.fileno(), True)  # what a careless parent leaves open
-        yield Host(run, secret, file, sockets[0], sockets[1], sockets[2], helper)
+        yield Host(run, secret, file, sockets[0], sockets[1], sockets[2], sockets[3], helper)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 from atom.kit.clock import Clock
 from atom.skills.sandbox.canaries import programs
 from atom.skills.sandbox.canaries.host import bait, living
+from atom.skills.sandbox.canaries.hosts import CANARY, ExecuteOutside, reach
 from atom.skills.sandbox.models import (
     MIB,
     Evidence,
@@ -56,9 +57,18 @@ G = Guarantee
 
 
 async def probe(
-    name: str, execute: Execute, languages: Sequence[Language], clock: Clock, owner: tuple[int, int] | None = None
+    name: str,
+    execute: Execute,
+    languages: Sequence[Language],
+    clock: Clock,
+    owner: tuple[int, int] | None = None,
+    *,
+    execute_outside: ExecuteOutside | None = None,
 ) -> Report:
-    """A report with evidence for each guarantee. `owner`: whom the bait belongs to, where it is another user."""
+    """A report with evidence for each guarantee. `owner`: whom the bait belongs to, where it is another user.
+
+    `execute_outside`: with the canary's own names and inner hosts; None where no single hosts can be let through.
+    """
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def run(source: str, told: Mapping[str, object], limits: Limits) -> Result:
@@ -69,8 +79,12 @@ async def probe(
                 )
             )
 
+    async def hosts() -> Group:
+        async with turns:
+            return {G.NET_ALLOWLIST: (CANARY, await reach(execute_outside, owner))}
+
     groups = await asyncio.gather(
-        _look(run, owner), _linger(run), _memory(run), _pids(run), _output(run), _disk(run), _processor(run)
+        _look(run, owner), _linger(run), _memory(run), _pids(run), _output(run), _disk(run), _processor(run), hosts()
     )
     at = clock.now()
     evidence = {
@@ -78,7 +92,6 @@ async def probe(
         for group in groups
         for guarantee, (canary, (level, value)) in group.items()
     }
-    evidence[G.NET_ALLOWLIST] = Evidence(Level.ABSENT, "none", "no backend lets single hosts through", at)
     return Report(name, {name: evidence[name] for name in Guarantee}, tuple(languages), at)
 
 
@@ -129,7 +142,8 @@ def _descriptors(found: Mapping[str, Any]) -> Found:
 
 
 def _network(found: Mapping[str, Any]) -> Found:
-    return _all_denied(found, "TCP", "UDP", "IPv6", "abstract unix", "vsock", "packet", "netlink", "alg", "bluetooth")
+    ways = ("TCP", "UDP", "IPv6", "abstract unix", "unix", "vsock", "packet", "netlink", "alg", "bluetooth")
+    return _all_denied(found, *ways)
 
 
 def _processes(found: Mapping[str, Any]) -> Found:

@@ -102,6 +102,7 @@ attempt("TCP", lambda: connect(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1",
 attempt("UDP", lambda: connect(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", host["udp"])))
 attempt("IPv6", lambda: connect(socket.AF_INET6, socket.SOCK_DGRAM, ("::1", host["udp"])))
 attempt("abstract unix", lambda: connect(socket.AF_UNIX, socket.SOCK_STREAM, "\0" + host["abstract"]))
+attempt("unix", lambda: socket.socketpair(1, socket.SOCK_DGRAM)[0].sendto(b"out", host["unix"]), "sent")
 odd = (("vsock", 40, 1), ("packet", 17, 3), ("netlink", 16, 3), ("alg", 38, 5), ("bluetooth", 31, 3))
 for name, family, kind in odd:
     attempt(name, lambda family=family, kind=kind: create(family, kind))

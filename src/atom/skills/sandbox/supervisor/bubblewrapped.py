@@ -5,6 +5,7 @@ import resource
 import time
 
 from atom.skills.sandbox.supervisor import cgroup, confine, folder, landlock, seccomp
+from atom.skills.sandbox.supervisor.detour import Detour
 from atom.skills.sandbox.supervisor.job import Job
 from atom.skills.sandbox.supervisor.started import Started
 
@@ -25,8 +26,9 @@ def start(job: Job, pipes: confine.Pipes, group: "cgroup.Group | None") -> Start
     rules, to_rules = os.pipe()
     status, to_status = os.pipe()
     gate, to_gate = os.pipe()
-    os.write(to_rules, seccomp.assemble(shared=False, same_user=False))
+    os.write(to_rules, seccomp.assemble(shared=False, same_user=False, hosts=job.proxy > 0))
     os.close(to_rules)
+    detour = Detour(job.proxy)
     line = command(job, ready, rules=rules, status=to_status, gate=gate)
 
     def last() -> None:
@@ -36,9 +38,11 @@ def start(job: Job, pipes: confine.Pipes, group: "cgroup.Group | None") -> Start
             os.set_inheritable(file, True)
         if landlock.version() >= 4:
             landlock.restrict(read=None, write=None)
+        detour.enter()  # bubblewrap itself connects to nothing
         os.execve(job.bwrap, line, {})  # an empty environment: that of pid 1 can be read inside
 
-    pid = confine.start(job, pipes, group, join=False, keep=[rules, to_status, gate], last=last)
+    pid = confine.start(job, pipes, group, join=False, keep=[rules, to_status, gate, *detour.kept], last=last)
+    detour.hear()
     for file in (rules, to_status, gate):
         os.close(file)
     if group is not None:  # joining waits for the kernel, about as long as bubblewrap needs to make its mounts
@@ -50,7 +54,7 @@ def start(job: Job, pipes: confine.Pipes, group: "cgroup.Group | None") -> Start
     _fill(job, inner, work)
     os.write(to_gate, b"g")
     os.close(to_gate)
-    return Started(pid, os.pidfd_open(inner), work, "", quota=True, counted=False)
+    return Started(pid, os.pidfd_open(inner), work, "", quota=True, counted=False, detour=detour)
 
 
 def command(job: Job, ready: str, *, rules: int, status: int, gate: int) -> list[str]:

@@ -4,7 +4,10 @@ from atom.skills.sandbox.supervisor import wire
 
 
 class Job:
-    """Sizes are bytes, times seconds. `drop` is the uid a supervisor that is root gives to the program, else -1."""
+    """Sizes are bytes, times seconds. `drop` is the uid a supervisor that is root gives to the program, else -1.
+
+    `proxy` is the port of the proxy to the hosts that the program may reach, 0 where it may reach none.
+    """
 
     def __init__(self, request: wire.Request) -> None:
         self.id = _text(request["id"])
@@ -27,6 +30,7 @@ class Job:
         self.drop = _number(request["drop"])
         self.bwrap = _text(request["bwrap"])
         self.read = _texts(request["read"])
+        self.proxy = _number(request.get("proxy", 0))
         self.layers = _texts(request["layers"])
 
     def placed(self, work: str, layers: list[str]) -> dict[str, str]:

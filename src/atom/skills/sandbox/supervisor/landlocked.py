@@ -4,6 +4,7 @@ import os
 import resource
 
 from atom.skills.sandbox.supervisor import cgroup, confine, folder, landlock, linux, seccomp, tree
+from atom.skills.sandbox.supervisor.detour import Detour
 from atom.skills.sandbox.supervisor.job import Job
 from atom.skills.sandbox.supervisor.started import Started
 
@@ -24,18 +25,21 @@ def start(job: Job, pipes: confine.Pipes, group: "cgroup.Group | None") -> Start
         folder.fill(work, job.files)
     same_user = job.drop < 0
     processes = job.pids + (tree.user_tasks(os.geteuid()) if same_user and group is None else 0)
-    filter_bytes = seccomp.assemble(shared=True, same_user=same_user)
+    filter_bytes = seccomp.assemble(shared=True, same_user=same_user, hosts=job.proxy > 0)
+    detour = Detour(job.proxy)
 
     def last() -> None:
         os.chdir(path)
         if not same_user or group is None:
             confine.lower(resource.RLIMIT_NPROC, processes)
         landlock.restrict(read=[*SYSTEM, *DEVICES, *job.read, *job.layers], write=[path, "/dev/null"])
+        detour.enter()
         seccomp.install(filter_bytes)
         os.execve(job.command[0], job.command, job.placed(path, job.layers))
 
-    pid = confine.start(job, pipes, group, join=True, keep=[], last=last)
-    return Started(pid, -1, work, path, quota=quota, counted=quota)
+    pid = confine.start(job, pipes, group, join=True, keep=detour.kept, last=last)
+    detour.hear()
+    return Started(pid, -1, work, path, quota=quota, counted=quota, detour=detour)
 
 
 def _make(path: str, job: Job) -> bool:

@@ -98,6 +98,7 @@ def report(job: Job, watch: Watch, started: Started, group: "cgroup.Group | None
         "bytes": watch.output.bytes + watch.errors.bytes + found.bytes,
         "seconds": seconds,
         "grouped": group is not None,
+        "direct": [(*asked, count) for asked, count in started.detour.told.items()],
     }
 
 
@@ -118,6 +119,7 @@ def clean(job: Job, started: Started | None, group: "cgroup.Group | None") -> No
         tree.reap()
     else:
         os.close(started.work)
+        started.detour.close()
         if started.inner >= 0:
             os.close(started.inner)
     path = f"{job.state}/{job.id}"

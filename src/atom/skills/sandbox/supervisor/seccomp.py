@@ -57,16 +57,30 @@ fremovexattr:199:16 removexattrat:466:466 utime:132:- utimes:235:- utimensat:280
 file_setattr:469:469
 """
 
+# Where single hosts are let through, TCP sockets can be made: these would be ways to be connected to.
+LISTENING = "bind:49:200 listen:50:201 accept:43:202 accept4:288:242"
+
 # Judged by an argument.
 JUDGED = "socket:41:198 socketpair:53:199 clone:56:220 ioctl:16:29 prlimit64:302:261 personality:135:92"
+SENDING = {"sendto": 3, "sendmsg": 2, "sendmmsg": 3}  # which argument has the flags
+WITH_HOSTS = "socket:41:198 ioctl:16:29 sendto:44:206 sendmsg:46:211 sendmmsg:307:269"
+CONNECT = "connect:42:203"
 
 NEW_NAMESPACES = 0x7E020080  # NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWTIME
 TERMINAL_INPUT, CONSOLE = 0x5412, 0x541C  # TIOCSTI, TIOCLINUX: put words on the line of whoever reads the terminal
-AF_UNIX = 1
+AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
+IPPROTO_TCP = 6  # 0 is the same; MPTCP and SCTP have ways of their own to connect
+MSG_FASTOPEN = 0x20000000
+ABOUT_INTERFACES, INTERFACES = (
+    0xFFFFFF00,
+    0x8900,
+)  # ioctl 0x89xx: addresses, neighbours and names of the machine's network
+SOCK_STREAM, SOCK_SEQPACKET = 1, 5
+SOCKET_TYPE = 0xF  # the rest of that argument are flags
 EPERM, ENOSYS = 1, 38
 
-ALLOW, ERRNO, KILL = 0x7FFF0000, 0x00050000, 0x80000000
-LOAD, EQUAL, ABOVE, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x25, 0x35, 0x45, 0x06  # of classic BPF
+ALLOW, ERRNO, KILL, NOTIFY = 0x7FFF0000, 0x00050000, 0x80000000, 0x7FC00000
+LOAD, AND, EQUAL, ABOVE, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x54, 0x15, 0x25, 0x35, 0x45, 0x06  # of classic BPF
 BLOCK = 12  # numbers; jumps reach 255 lines
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 X32 = 0x40000000
@@ -79,26 +93,32 @@ def supported() -> bool:
     return os.uname().machine in MACHINES and sys.maxsize > 2**32 and sys.byteorder == "little"
 
 
-def assemble(*, shared: bool, same_user: bool) -> bytes:
+def assemble(*, shared: bool, same_user: bool, hosts: bool = False) -> bytes:
     """The filter as the kernel takes it (an array of `struct sock_filter`).
 
-    `shared`: the program is in the machine's own namespaces. `same_user`: it has Atom's uid.
+    `shared`: the program is in the machine's own namespaces. `same_user`: it has Atom's uid. `hosts`: it may have TCP
+    sockets and nothing else, because another filter hands each connect() to the supervisor (`notifying`).
     """
-    column, architecture = MACHINES[os.uname().machine]
-    program: Program = [(LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, architecture), _return(KILL), (LOAD, 0, 0, NUMBER)]
-    if column == 0:
-        program += [(AT_LEAST, 0, 1, X32), _return(KILL)]
+    column = MACHINES[os.uname().machine][0]
     rules = {number: _judge(name, shared=shared) for name, number in _numbers(JUDGED, column)}
     lists = [(DENIED, ERRNO | EPERM), (LIMITS, ERRNO | EPERM), (MISSING, ERRNO | ENOSYS)]
     if shared:
         lists.append((SHARED, ERRNO | EPERM))
     if same_user:
         lists.append((PRETENDED, ERRNO))
+    if hosts:
+        lists.append((LISTENING, ERRNO | EPERM))
+        rules.update((number, _with_hosts(name)) for name, number in _numbers(WITH_HOSTS, column))
     for names, verdict in lists:
         for _, number in _numbers(names, column):
             rules[number] = [_return(verdict)]
-    program += _search(rules)
-    return b"".join(struct.pack("=HBBI", *line) for line in program)
+    return _packed([*_native(), *_search(rules)])
+
+
+def notifying() -> bytes:
+    """The filter that hands each connect() to whoever holds its listener, and allows all else."""
+    [(_, number)] = _numbers(CONNECT, MACHINES[os.uname().machine][0])
+    return _packed([*_native(), *_when(number, [_return(NOTIFY)]), _return(ALLOW)])
 
 
 def install(filter_bytes: bytes) -> None:
@@ -106,11 +126,25 @@ def install(filter_bytes: bytes) -> None:
     linux.set_seccomp_filter(filter_bytes)
 
 
+def _native() -> Program:
+    """Calls in another way than the machine's usual one, with other numbers, end the program. Leaves the number."""
+    column, architecture = MACHINES[os.uname().machine]
+    program: Program = [(LOAD, 0, 0, ARCHITECTURE), (EQUAL, 1, 0, architecture), _return(KILL), (LOAD, 0, 0, NUMBER)]
+    return program + ([(AT_LEAST, 0, 1, X32), _return(KILL)] if column == 0 else [])
+
+
+def _packed(program: Program) -> bytes:
+    return b"".join(struct.pack("=HBBI", *line) for line in program)
+
+
 def _judge(name: str, *, shared: bool) -> Program:
     """A body that ends in a verdict."""
     refuse, allow = _return(ERRNO | EPERM), _return(ALLOW)
     if name == "socket" and shared:  # a socket with a path would reach any service of the machine
         return [refuse]
+    if name == "socketpair" and shared:  # a datagram socket of a pair can still send to any path of the machine
+        kinds = [_argument(1), (AND, 0, 0, SOCKET_TYPE), (EQUAL, 2, 0, SOCK_STREAM), (EQUAL, 1, 0, SOCK_SEQPACKET)]
+        return [_argument(0), (EQUAL, 1, 0, AF_UNIX), refuse, *kinds, refuse, allow]
     if name in {"socket", "socketpair"}:
         return [_argument(0), (EQUAL, 1, 0, AF_UNIX), refuse, allow]
     if name == "clone":
@@ -130,6 +164,19 @@ def _judge(name: str, *, shared: bool) -> Program:
             allow,
         ]
     return [_argument(0), (EQUAL, 2, 0, 0), (EQUAL, 1, 0, 0xFFFFFFFF), refuse, allow]  # personality: ask, or the usual
+
+
+def _with_hosts(name: str) -> Program:
+    """A body that ends in a verdict, for a program that may have TCP sockets."""
+    refuse, allow = _return(ERRNO | EPERM), _return(ALLOW)
+    if name == "socket":
+        family = [_argument(0), (EQUAL, 2, 0, AF_INET), (EQUAL, 1, 0, AF_INET6), refuse]
+        kind = [_argument(1), (AND, 0, 0, SOCKET_TYPE), (EQUAL, 1, 0, SOCK_STREAM), refuse]
+        return [*family, *kind, _argument(2), (EQUAL, 2, 0, 0), (EQUAL, 1, 0, IPPROTO_TCP), refuse, allow]
+    if name == "ioctl":
+        terminal = [_argument(1), (EQUAL, 4, 0, TERMINAL_INPUT), (EQUAL, 3, 0, CONSOLE)]
+        return [*terminal, (AND, 0, 0, ABOUT_INTERFACES), (EQUAL, 1, 0, INTERFACES), allow, refuse]
+    return [_argument(SENDING[name]), (ANY_BIT, 0, 1, MSG_FASTOPEN), refuse, allow]  # it would connect by sending
 
 
 def _search(rules: dict[int, Program]) -> Program:

@@ -67,6 +67,8 @@ class Watch:
         for file in (ended, lifeline, *(stream.file for stream in self._streams())):
             self.poll.register(file, select.POLLIN)
         self.poll.register(self.input, select.POLLOUT)
+        if self.started.detour.proxy:
+            self.poll.register(self.started.detour.listener, select.POLLIN)
         alive = True
         while alive:
             ready = dict(self.poll.poll(self._wait()))
@@ -92,6 +94,13 @@ class Watch:
                 self.poll.unregister(stream.file)
         if self.input in ready:
             self._feed()
+        self._connect(ready.get(self.started.detour.listener, 0))
+
+    def _connect(self, asked: int) -> None:
+        if asked & select.POLLIN:
+            self.started.detour.serve()
+        elif asked:  # nobody is left who could ask
+            self.poll.unregister(self.started.detour.listener)
 
     def _feed(self) -> None:
         try:
