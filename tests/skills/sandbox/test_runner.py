@@ -142,13 +142,13 @@ async def test_runner_that_died_is_told_and_started_again(child: RunnerChild) ->
 async def test_killed_parent_leaves_no_runner_and_no_program(tmp_path: Path) -> None:
     """As `kill -9` of Atom: nothing of the parent's runs any more to clean up."""
     program = f"""
-import asyncio, sys
+import asyncio, pathlib, sys
 sys.path.insert(0, {SOURCE!r})
 from atom.settings import SandboxSettings
 from atom.skills.sandbox.adapters.child import RunnerChild
 from atom.skills.sandbox.models import Language, Limits, Spec
 async def main():
-    child = RunnerChild(SandboxSettings(), Path(tempfile.gettempdir()))
+    child = RunnerChild(SandboxSettings(), pathlib.Path({str(tmp_path)!r}))
     remote = await child.at_work()
     print(child.process.pid, flush=True)
     await remote.run(Spec(Language.PYTHON, "m.py", {{"m.py": {SLEEP!r}}}, b"null", Limits(seconds=300)))
@@ -160,7 +160,9 @@ asyncio.run(main())
     assert parent.stdout is not None
     pid = 0
     while not pid:  # the log comes first
-        line = (await asyncio.to_thread(parent.stdout.readline)).decode().strip()
+        line = (await asyncio.to_thread(parent.stdout.readline)).decode()
+        assert line, "the parent ended"
+        line = line.strip()
         pid = int(line) if line.isdigit() else 0
     await eventually(sleeping)
     parent.kill()
