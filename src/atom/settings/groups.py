@@ -436,9 +436,22 @@ class ToolSettings(Group):
 
 
 class SandboxSettings(Group):
-    backend: Literal["auto", "bwrap", "landlock"] = Field(
+    backend: Literal["auto", "bwrap", "landlock", "docker"] = Field(
         default="auto",
-        description="What confines skills. auto: bubblewrap where it works, else Landlock. Never a plain process.",
+        description="What confines skills. auto: bubblewrap where it works, else Landlock, else Docker. "
+        "Never a plain process.",
+    )
+    docker_host: str = Field(
+        default="unix:///var/run/docker.sock",
+        pattern="^unix:///.+",
+        description="The socket of the Docker engine, for the backend docker.",
+    )
+    docker_runtime: str | None = Field(
+        default=None, description="The engine's runtime for containers. Unset: runsc (gVisor) where the engine has it."
+    )
+    image: str = Field(default="atom-sandbox:latest", min_length=1, description="The image of the backend docker.")
+    pool: int = Field(
+        default=2, ge=0, le=64, description="Containers that are started ahead, each for one execution (docker)."
     )
     memory_mb: int = Field(default=2048, ge=32, le=1_048_576, description="MiB of memory one execution may hold.")
     cpus: float = Field(default=2.0, ge=0.1, le=1024, description="Processors one execution may keep busy.")

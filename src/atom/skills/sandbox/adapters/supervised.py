@@ -116,7 +116,7 @@ class SupervisedSandbox:
             "bwrap": self.bwrap,
             "command": interpreter.command(spec.entry),
             "read": list(interpreter.read),
-            "environment": _environment(nonce),
+            "environment": environment(nonce),
             "files": dict(spec.files),
             "input": spec.input,
             "memory": limits.memory,
@@ -172,7 +172,7 @@ class SupervisedSandbox:
         return {} if self.report is None else {name: found.level for name, found in self.report.evidence.items()}
 
 
-def _environment(nonce: str) -> dict[str, str]:
+def environment(nonce: str) -> dict[str, str]:
     """All variables a program has. `{work}` is where it works."""
     return {
         "PATH": PATH,

@@ -1,0 +1,173 @@
+"""A Docker engine of the tests' own: its data, its socket, stopped by its pid. And an image made of this machine's programs.
+
+The image is what `docker/Dockerfile.sandbox` makes, without the network it needs: Python, bash and Node with their
+libraries as they are here.
+"""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+IMAGE = "atom-sandbox:test"
+UP_SECONDS = 30.0
+DOWN_SECONDS = 20.0
+STDLIB = "import sysconfig; print(sysconfig.get_path('stdlib'))"
+LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "ensurepip", "dist-packages", "site-packages", "turtledemo"}
+
+
+class NoDockerError(Exception):
+    """Why there is no engine here."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDocker:
+    """An engine that is up."""
+
+    folder: Path
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "engine.sock"
+
+    @property
+    def host(self) -> str:
+        return f"unix://{self.socket}"
+
+    def client(self) -> httpx2.Client:
+        transport = httpx2.HTTPTransport(uds=str(self.socket))
+        return httpx2.Client(transport=transport, base_url="http://engine", timeout=60)
+
+    def containers(self, **labels: str) -> list[str]:
+        """Names of all there are, also of those that do not run."""
+        filters = json.dumps({"label": [f"{name}={value}" for name, value in labels.items()]})
+        with self.client() as client:
+            found = client.get("/containers/json", params={"all": "1", "filters": filters}).json()
+        return sorted(name.removeprefix("/") for one in found for name in one["Names"])
+
+    def volumes(self) -> int:
+        with self.client() as client:
+            return len(client.get("/volumes").json()["Volumes"] or [])
+
+
+@contextmanager
+def running(*, image: bool = True) -> Iterator[OwnDocker]:
+    """Raises NoDockerError where none can run."""
+    if os.geteuid() != 0:
+        raise NoDockerError("only root can start a Docker engine")
+    program = shutil.which("dockerd", path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/local/sbin")
+    if program is None:
+        raise NoDockerError("dockerd is not installed (apt-get install docker.io)")
+    with tempfile.TemporaryDirectory(prefix="atom-docker-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        with _started(program, folder) as own:
+            if image:
+                build(own)
+            yield own
+
+
+@contextmanager
+def _started(program: str, folder: Path) -> Iterator[OwnDocker]:
+    failures = []
+    for driver in ("overlay2", "vfs"):
+        log = folder / f"{driver}.log"
+        process = _start(program, folder, driver, log)
+        own = OwnDocker(folder, process)
+        try:
+            if _is_up(own):
+                yield own
+                return
+            failures.append(log.read_text("utf-8")[-500:])
+        finally:
+            process.terminate()
+            try:
+                process.wait(DOWN_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+    raise NoDockerError(f"dockerd does not start here: {failures[-1]}")
+
+
+def _start(program: str, folder: Path, driver: str, log: Path) -> "subprocess.Popen[bytes]":
+    folders = ["--data-root", f"{folder}/{driver}", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
+    network = ["--iptables=false", "--ip6tables=false", "--bridge=none"]
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [program, *folders, "-H", f"unix://{folder}/engine.sock", *network, "--storage-driver", driver],
+            stdout=file,
+            stderr=file,
+        )
+
+
+def _is_up(own: OwnDocker) -> bool:
+    until = time.monotonic() + UP_SECONDS
+    with own.client() as client:
+        while own.process.poll() is None and time.monotonic() < until:
+            try:
+                if client.get("/_ping").is_success:
+                    return True
+            except httpx2.HTTPError:
+                time.sleep(0.05)
+    return False
+
+
+def build(own: OwnDocker, image: str = IMAGE) -> None:
+    """The image, from this machine's programs."""
+    repo, _, tag = image.partition(":")
+    with own.client() as client:
+        answer = client.post(
+            "/images/create", params={"fromSrc": "-", "repo": repo, "tag": tag}, content=root_of_an_image()
+        )
+    if not answer.is_success or "errorDetail" in answer.text:
+        raise NoDockerError(f"the image cannot be made: {answer.text[-300:]}")
+
+
+def root_of_an_image() -> bytes:
+    """A tar of a file system with the interpreters, what they load, and nothing else."""
+    python = next(path for path in (Path("/usr/bin/python3"), Path(sys.executable)) if path.exists()).resolve()
+    listed = subprocess.run([python, "-I", "-S", "-c", STDLIB], capture_output=True, text=True, check=True)
+    stdlib = Path(listed.stdout.strip())
+    found = {"bash": shutil.which("bash"), "node": shutil.which("node", path="/usr/bin:/usr/local/bin")}
+    others = {name: Path(path).resolve() for name, path in found.items() if path}
+    loaded = [python, *others.values(), *sorted(stdlib.glob("lib-dynload/*.so"))]
+    body = io.BytesIO()
+    with tarfile.open(fileobj=body, mode="w", dereference=True) as tar:
+        for name in ("work", "proc", "sys", "dev", "etc", "usr/bin", "usr/local/bin", "var"):
+            _entry(tar, name, tarfile.DIRTYPE, 0o755)
+        for name in ("tmp", "var/tmp"):
+            _entry(tar, name, tarfile.SYMTYPE, 0o777, "/work/tmp")
+        _entry(tar, "bin", tarfile.SYMTYPE, 0o777, "usr/bin")
+        _entry(tar, "usr/local/bin/python3", tarfile.SYMTYPE, 0o777, str(python))
+        for path in {python, *others.values(), *_libraries(loaded)}:
+            tar.add(path, str(path), recursive=False)
+        for name, path in others.items():
+            if path.parent != Path("/usr/bin") or path.name != name:
+                _entry(tar, f"usr/local/bin/{name}", tarfile.SYMTYPE, 0o777, str(path))
+        tar.add(stdlib, str(stdlib), filter=lambda one: None if LEFT_OUT & set(one.name.split("/")) else one)
+    return body.getvalue()
+
+
+def _entry(tar: tarfile.TarFile, name: str, kind: bytes, mode: int, target: str = "") -> None:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode, entry.linkname = kind, mode, target
+    tar.addfile(entry)
+
+
+def _libraries(programs: list[Path]) -> set[Path]:
+    """By the name that the loader looks for."""
+    said = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout
+    words = {word for line in said.splitlines() if line.startswith("\t") for word in line.split()}
+    return {Path(word) for word in words if word.startswith("/")}
