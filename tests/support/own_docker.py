@@ -1,4 +1,4 @@
-"""A Docker engine of the tests' own: its data, its socket, stopped by its pid. And an image made of this machine's programs.
+"""A Docker engine of the tests' own: its data, its socket, stopped by its pid. And an image of this machine's programs.
 
 The image is what `docker/Dockerfile.sandbox` makes, without the network it needs: Python, bash and Node with their
 libraries as they are here.
@@ -56,6 +56,10 @@ class OwnDocker:
         with self.client() as client:
             found = client.get("/containers/json", params={"all": "1", "filters": filters}).json()
         return sorted(name.removeprefix("/") for one in found for name in one["Names"])
+
+    def kill(self, container: str) -> None:
+        with self.client() as client:
+            client.post(f"/containers/{container}/kill").raise_for_status()
 
     def volumes(self) -> int:
         with self.client() as client:

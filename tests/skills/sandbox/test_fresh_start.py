@@ -66,7 +66,7 @@ async def test_36_nothing_is_there_from_the_last_run(box: Box) -> None:
     for _ in range(2):
         done = await box.run(source + "print(any(found))\n" + write)
         assert done.stdout == b"False\n"
-    assert box.left() == []
+    assert await box.left() == []
 
 
 async def test_36_folders_nobody_may_enter_and_very_deep_ones_are_removed(box: Box) -> None:
@@ -76,7 +76,7 @@ async def test_36_folders_nobody_may_enter_and_very_deep_ones_are_removed(box: B
         "for _ in range(2000):\n    os.mkdir('d')\n    os.chdir('d')\n"
     )
     assert done.reason is ExitReason.OK, done.stderr
-    assert box.left() == []
+    assert await box.left() == []
 
 
 async def test_37_a_set_uid_file_has_a_plain_mode_and_an_archive_stays_one(box: Box) -> None:

@@ -77,14 +77,15 @@ def backends(settings: SandboxSettings, place: Place) -> Iterator[Backend]:
         yield SupervisedSandbox("bwrap", place, interpreters, keeper, program)
     if settings.backend in {"auto", "landlock"}:
         yield SupervisedSandbox("landlock", place, interpreters, keeper)
-    if settings.backend == "docker" or (settings.backend == "auto" and Path(settings.docker_host[7:]).is_socket()):
+    there = Path(Engine(settings.docker_host).path).is_socket()
+    if settings.backend == "docker" or (settings.backend == "auto" and there):
         yield docker(settings, place)
 
 
 def docker(settings: SandboxSettings, place: Place) -> DockerSandbox:
     """A sandbox of containers. No engine is asked before it is probed."""
     engine = Engine(settings.docker_host)
-    maker = Maker(engine, Owner(place.folder), settings.image, settings.docker_runtime or "")
+    maker = Maker(engine, Owner(place.folder), settings.image, settings.docker_runtime)
     return DockerSandbox(place, Pool(maker, Shape.of(limits(settings)), settings.pool))
 
 

@@ -67,12 +67,12 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """Everything that containers of one sandbox have in common. `runtime` is empty for the engine's own."""
+    """What all containers of one sandbox share. `runtime` is empty for the engine's own, None while not chosen."""
 
     engine: Engine
     owner: owners.Owner
     image: str
-    runtime: str = ""
+    runtime: str | None = None
 
     async def make(self, shape: Shape, name: str) -> "Container":
         """A container that waits for its request. Raises EngineError; nothing is left then."""
@@ -80,7 +80,7 @@ class Maker:
             labels = self.owner.labels()
         except OSError as error:
             raise EngineError(f"No lease can be held: {error.strerror}.") from error
-        body = creation(self.image, shape, labels, self.runtime)
+        body = creation(self.image, shape, labels, self.runtime or "")
         made = await self.engine.call("POST", "/containers/create", body=body, query={"name": PREFIX + name})
         attached: Attached | None = None
         try:
@@ -129,10 +129,7 @@ class Container:
     async def remove(self) -> None:
         """Raises EngineError when the engine does not; the next start finds it then."""
         self.attached.close()
-        if self.answered:
-            await owners.gone(self.engine, self.id)
-        else:
-            await owners.remove(self.engine, self.id)
+        await owners.remove(self.engine, self.id)
 
 
 def creation(image: str, shape: Shape, labels: Mapping[str, str], runtime: str) -> dict[str, object]:

@@ -16,6 +16,7 @@ from atom.errors import InvalidError
 SCHEME = "unix://"
 CALL_SECONDS = 30.0
 FIND_SECONDS = 5.0
+CONNECTIONS = httpx2.Limits(max_connections=None, max_keepalive_connections=2)
 HEAD_BYTES = 65_536
 FRAME_HEAD = 8
 FRAME_BYTES = 4 << 20  # engines send 32 KiB at most
@@ -84,9 +85,13 @@ class Attached:
 
 @dataclass(slots=True)
 class Engine:
-    """`host` is `unix:///path`. Raises InvalidError for anything else: an engine elsewhere has other files."""
+    """`host` is `unix:///path`, for an engine elsewhere has other files; `seconds` bounds each call.
+
+    Raises InvalidError for another host.
+    """
 
     host: str
+    seconds: float = CALL_SECONDS
     client: httpx2.AsyncClient | None = None
 
     def __post_init__(self) -> None:
@@ -104,10 +109,10 @@ class Engine:
         *,
         body: object = None,
         query: Mapping[str, str | int] | None = None,
-        seconds: float = CALL_SECONDS,
+        seconds: float | None = None,
     ) -> Any:
         """Its answer (JSON; None when empty). Raises EngineError, also for an answer that says no."""
-        answer = await self._call(method, path, body, query, seconds)
+        answer = await self._call(method, path, body, query, seconds or self.seconds)
         try:
             return answer.json() if answer.content else None
         except ValueError as error:
@@ -117,7 +122,7 @@ class Engine:
         """Whether it saw that happen to a container, also to one that is gone. Raises EngineError."""
         filters = json.dumps({"container": [container], "event": [event]})
         query = {"since": "0", "until": f"{time.time():.9f}", "filters": filters}
-        return bool((await self._call("GET", "/events", None, query, CALL_SECONDS)).content)
+        return bool((await self._call("GET", "/events", None, query, self.seconds)).content)
 
     async def attach(self, container: str) -> Attached:
         """Before it is started, so that nothing is missed. Raises EngineError."""
@@ -125,7 +130,7 @@ class Engine:
         head = f"{line}Host: engine\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
         writer: StreamWriter | None = None
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(self.seconds):
                 reader, writer = await asyncio.open_unix_connection(self.path, limit=HEAD_BYTES)
                 writer.write(head.encode("ascii"))
                 answer = await reader.readuntil(b"\r\n\r\n")
@@ -148,7 +153,7 @@ class Engine:
         self, method: str, path: str, body: object, query: Mapping[str, str | int] | None, seconds: float
     ) -> httpx2.Response:
         if self.client is None:
-            transport = httpx2.AsyncHTTPTransport(uds=self.path)
+            transport = httpx2.AsyncHTTPTransport(uds=self.path, limits=CONNECTIONS)
             self.client = httpx2.AsyncClient(transport=transport, base_url="http://engine", trust_env=False)
         try:
             async with asyncio.timeout(seconds):

@@ -27,6 +27,8 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 STOPPED = frozenset({"created", "exited", "dead"})
 STALE_SECONDS = 3600.0  # a container that does not run this long after it was made was given up by whoever made it
 MOST = 1000
+GONE, GOING = 404, 409
+LOOKS, LOOK_SECONDS = 600, 0.05
 
 
 @dataclass(slots=True)
@@ -74,23 +76,27 @@ async def reap(engine: Engine, folder: Path) -> int:
 
 
 async def remove(engine: Engine, container: str) -> None:
-    """With everything that belongs to it. One that is gone, or going, is no error."""
+    """With everything that belongs to it; back when it is gone. Raises EngineError."""
     try:
         await engine.call("DELETE", f"/containers/{container}", query={"force": "1", "v": "1"})
     except EngineError as error:
-        if error.status not in {404, 409}:
+        if error.status not in {GONE, GOING}:
             raise
-        if error.status == 409:
-            await gone(engine, container)
+        if error.status == GOING:
+            await _gone(engine, container)
 
 
-async def gone(engine: Engine, container: str) -> None:
-    """Wait until the engine has removed it by itself."""
-    try:
-        await engine.call("POST", f"/containers/{container}/wait", query={"condition": "removed"})
-    except EngineError as error:
-        if error.status != 404:
+async def _gone(engine: Engine, container: str) -> None:
+    """Engines can be asked to wait for it, but some then wait for good where it went in just that moment."""
+    for _ in range(LOOKS):
+        try:
+            await engine.call("GET", f"/containers/{container}/json")
+        except EngineError as error:
+            if error.status == GONE:
+                return
             raise
+        await asyncio.sleep(LOOK_SECONDS)
+    raise EngineError("The engine did not finish removing it.")
 
 
 def identity(folder: Path) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -25,6 +25,7 @@ from atom.skills.sandbox.supervisor import wire
 log = structlog.get_logger(__name__)
 
 GRACE_SECONDS = 30.0  # beyond the program's own limit: to begin and to end on a busy machine
+GVISOR = "runsc"
 BUILD = "docker build -t {image} -f docker/Dockerfile.sandbox ."
 
 
@@ -89,6 +90,7 @@ class DockerSandbox:
     async def _look(self) -> Mapping[Language, Interpreter]:
         """What the image has, by a container of it. Raises EngineError with what to do."""
         await self._check_image()
+        await self._choose_runtime()
         container = await self.pool.fresh(self.pool.shape, f"look-{secrets.token_hex(8)}")
         await self.pool.discard(container)
         return {
@@ -107,6 +109,13 @@ class DockerSandbox:
             raise EngineError(f"there is no image {maker.image}: {BUILD.format(image=maker.image)}") from error
         if (found.get("Config") or {}).get("Volumes"):
             raise EngineError(f"the image {maker.image} declares volumes, which no limit of the disk bounds")
+
+    async def _choose_runtime(self) -> None:
+        """The kernel of gVisor stands between a program and the machine's; nothing is asked where one was named."""
+        maker = self.pool.maker
+        if maker.runtime is None:
+            found = await maker.engine.call("GET", "/info", seconds=FIND_SECONDS)
+            self.pool.maker = replace(maker, runtime=GVISOR if GVISOR in (found.get("Runtimes") or {}) else "")
 
     async def _execute(self, spec: Spec) -> Result:
         """Without asking what was proven: the canaries do so too."""
