@@ -1,7 +1,7 @@
 """A Docker engine of the tests' own: its data, its socket, stopped by its pid. And an image of this machine's programs.
 
-The image is what `docker/Dockerfile.sandbox` makes, without the network it needs: Python, bash and Node with their
-libraries as they are here.
+The image is what `docker/Dockerfile.sandbox` makes, on a base of Python, bash and Node with their libraries as they are
+here, so that no registry is asked.
 """
 
 import io
@@ -20,7 +20,10 @@ from pathlib import Path
 
 import httpx2
 
-IMAGE = "atom-sandbox:test"
+ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILE = "docker/Dockerfile.sandbox"
+BASE, IMAGE = "atom-sandbox-base:test", "atom-sandbox:test"
+TOOLS = ("chmod", "find", "ln", "mkdir", "rm")
 UP_SECONDS = 30.0
 DOWN_SECONDS = 20.0
 STDLIB = "import sysconfig; print(sysconfig.get_path('stdlib'))"
@@ -128,31 +131,48 @@ def _is_up(own: OwnDocker) -> bool:
     return False
 
 
-def build(own: OwnDocker, image: str = IMAGE) -> None:
-    """The image, from this machine's programs."""
-    repo, _, tag = image.partition(":")
+def build(own: OwnDocker) -> None:
+    """The image of `docker/Dockerfile.sandbox`, on a base of this machine's programs: it needs no network then."""
+    programs = " ".join(name for name in ("python3", "bash", "node") if name == "python3" or found(name))
     with own.client() as client:
-        answer = client.post(
-            "/images/create", params={"fromSrc": "-", "repo": repo, "tag": tag}, content=root_of_an_image()
-        )
+        _made(client.post("/images/create", params={"fromSrc": "-", "repo": BASE}, content=root_of_a_base()))
+        given = {"BASE": BASE, "PROGRAMS": programs}
+        asked = {"t": IMAGE, "dockerfile": DOCKERFILE, "buildargs": json.dumps(given), "networkmode": "none"}
+        _made(client.post("/build", params=asked, content=context()))
+
+
+def context() -> bytes:
+    """What the build gets: nothing but the Dockerfile."""
+    body = io.BytesIO()
+    with tarfile.open(fileobj=body, mode="w") as tar:
+        tar.add(ROOT / DOCKERFILE, DOCKERFILE)
+    return body.getvalue()
+
+
+def _made(answer: httpx2.Response) -> None:
     if not answer.is_success or "errorDetail" in answer.text:
-        raise NoDockerError(f"the image cannot be made: {answer.text[-300:]}")
+        raise NoDockerError(f"the image cannot be made: {answer.text[-1000:]}")
 
 
-def root_of_an_image() -> bytes:
-    """A tar of a file system with the interpreters, what they load, and nothing else."""
+def found(name: str) -> Path | None:
+    path = shutil.which(name, path="/usr/local/bin:/usr/bin:/bin")
+    return Path(path).resolve() if path else None
+
+
+def root_of_a_base() -> bytes:
+    """A tar of a file system with the interpreters, the tools that the build uses, what they load, and nothing else."""
     python = next(path for path in (Path("/usr/bin/python3"), Path(sys.executable)) if path.exists()).resolve()
     listed = subprocess.run([python, "-I", "-S", "-c", STDLIB], capture_output=True, text=True, check=True)
     stdlib = Path(listed.stdout.strip())
-    found = {"bash": shutil.which("bash"), "node": shutil.which("node", path="/usr/bin:/usr/local/bin")}
-    others = {name: Path(path).resolve() for name, path in found.items() if path}
+    others = {name: path for name in ("bash", "node", *TOOLS) if (path := found(name))}
     loaded = [python, *others.values(), *sorted(stdlib.glob("lib-dynload/*.so"))]
     body = io.BytesIO()
     with tarfile.open(fileobj=body, mode="w", dereference=True) as tar:
-        for name in ("work", "proc", "sys", "dev", "etc", "usr/bin", "usr/local/bin", "var"):
+        for name in ("proc", "sys", "dev", "etc", "usr/bin", "usr/local/bin", "var/tmp", "tmp", "root"):
             _entry(tar, name, tarfile.DIRTYPE, 0o755)
-        for name in ("tmp", "var/tmp"):
-            _entry(tar, name, tarfile.SYMTYPE, 0o777, "/work/tmp")
+        for name in ("etc/passwd", "etc/shadow", "etc/group"):
+            _entry(tar, name, tarfile.REGTYPE, 0o644)
+        _entry(tar, "usr/bin/sh", tarfile.SYMTYPE, 0o777, "bash")
         _entry(tar, "bin", tarfile.SYMTYPE, 0o777, "usr/bin")
         _entry(tar, "usr/local/bin/python3", tarfile.SYMTYPE, 0o777, str(python))
         for path in {python, *others.values(), *_libraries(loaded)}:
