@@ -3,7 +3,7 @@
 import asyncio
 import json
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,36 @@ Change = Callable[[dict[str, Any]], None]
 
 
 @asynccontextmanager
-async def lying_engine(real: Path, socket: Path, change: Change) -> AsyncIterator[str]:
-    """`change` gets the request of each container. The address of the liar."""
-    server = await asyncio.start_unix_server(lambda reader, writer: _serve(reader, writer, real, change), str(socket))
-    async with server:
+async def lying_engine(real: Path, socket: Path, changes: Sequence[Change]) -> AsyncIterator[str]:
+    """Each of `changes` gets the request of each container. The address of the liar."""
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
+        task = asyncio.create_task(_serve(reader, writer, real, changes))
+        serving.add(task)
+        await asyncio.wait([task])
+
+    async with await asyncio.start_unix_server(serve, str(socket)):
         yield f"unix://{socket}"
+    for task in serving:
+        task.cancel()
+    await asyncio.gather(*serving, return_exceptions=True)
 
 
-async def _serve(reader: StreamReader, writer: StreamWriter, real: Path, change: Change) -> None:
-    with suppress(OSError, EOFError, asyncio.CancelledError):
-        from_real, to_real = await asyncio.open_unix_connection(str(real))
-        back = asyncio.create_task(_pass_on(from_real, writer))
-        await _requests(reader, to_real, change)
-        await back
-    writer.close()
+async def _serve(reader: StreamReader, writer: StreamWriter, real: Path, changes: Sequence[Change]) -> None:
+    from_real, to_real = await asyncio.open_unix_connection(str(real))
+    back = asyncio.create_task(_pass_on(from_real, writer))
+    try:
+        with suppress(OSError, EOFError):
+            await _requests(reader, to_real, changes)
+            await back
+    finally:
+        back.cancel()
+        to_real.close()
+        writer.close()
 
 
-async def _requests(reader: StreamReader, to_real: StreamWriter, change: Change) -> None:
+async def _requests(reader: StreamReader, to_real: StreamWriter, changes: Sequence[Change]) -> None:
     while True:
         head = await reader.readuntil(b"\r\n\r\n")
         line, _, rest = head.partition(b"\r\n")
@@ -38,7 +51,8 @@ async def _requests(reader: StreamReader, to_real: StreamWriter, change: Change)
         body = await reader.readexactly(length)
         if b" /containers/create" in line:
             asked = json.loads(body)
-            change(asked)
+            for change in changes:
+                change(asked)
             body = json.dumps(asked).encode()
             kept = [h for h in rest.split(b"\r\n") if h and not h.lower().startswith(b"content-length")]
             head = b"\r\n".join([line, *kept, b"Content-Length: %d" % len(body), b"", b""])

@@ -18,7 +18,7 @@ from atom.skills.sandbox.adapters.keeper import SOURCE
 from atom.skills.sandbox.adapters.supervised import SupervisedSandbox
 from atom.skills.sandbox.languages import reachable
 from atom.skills.sandbox.models import Language, Limits, Report, Result, Spec
-from atom.skills.sandbox.place import Account, Place
+from atom.skills.sandbox.place import NOBODY, Account, Place
 from tests.support.own_docker import IMAGE, NoDockerError, OwnDocker, running
 
 ORDINARY = Account(61_234, 61_234)  # nobody's
@@ -50,7 +50,7 @@ atexit.register(tell)
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A sandbox and whom its supervisors run as."""
+    """A sandbox, and its engine."""
 
     sandbox: service.Backend
     report: Report
@@ -58,6 +58,9 @@ class Box:
 
     @property
     def owner(self) -> tuple[int, int] | None:
+        """Whom its supervisors run as; None: this process's user."""
+        if self.docker is not None:
+            return NOBODY, NOBODY
         account = self.sandbox.place.account
         return None if account is None else (account.uid, account.gid)
 
@@ -79,6 +82,11 @@ class Box:
         done = await self.run(PRELUDE + source, given, limits=limits)
         assert isinstance(done.value, dict), (done.reason, done.detail, done.stderr)
         return done.value
+
+    @property
+    def grouped(self) -> bool:
+        """Whether a control group bounds an execution."""
+        return self.docker is not None or self.owner is None
 
     async def left(self) -> list[str]:
         """What executions left in the sandbox's folder, or of containers."""

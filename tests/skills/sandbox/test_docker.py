@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +25,8 @@ from atom.skills.sandbox.models import MIB, NEEDS, ExitReason, Guarantee, Langua
 from atom.skills.sandbox.place import Place, mark_of
 from atom.skills.sandbox.supervisor import seccomp, tree
 from tests.skills.sandbox.conftest import ORDINARY, passable
-from tests.support.lying_engine import lying_engine
-from tests.support.own_docker import IMAGE, ROOT, OwnDocker
+from tests.support.lying_engine import Change, lying_engine
+from tests.support.own_docker import IMAGE, ROOT, NoDockerError, OwnDocker, running
 
 PRINT = Spec(Language.PYTHON, "main", {"main": b"print(1)"}, needs={})
 SLEEP = b"import time\nprint('up', flush=True)\ntime.sleep(60)"
@@ -47,6 +47,16 @@ async def until(holds: Callable[[], object]) -> None:
     async with asyncio.timeout(30):
         while not holds():
             await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def docker() -> Iterator[OwnDocker]:
+    """An engine that nothing else uses, so that whatever is there is of these tests."""
+    try:
+        with running() as own:
+            yield own
+    except NoDockerError as error:
+        pytest.skip(f"no Docker engine: {error}")
 
 
 @pytest.fixture
@@ -108,12 +118,12 @@ async def test_a_container_that_is_ended_from_outside_is_an_engine_failure(
     sandbox: DockerSandbox, docker: OwnDocker, break_it: str
 ) -> None:
     spec = replace(PRINT, files={"main": SLEEP}, id=PRINT.id)
-    running = asyncio.create_task(sandbox._execute(spec))
+    call = asyncio.create_task(sandbox._execute(spec))
     await until(lambda: tree.marked(mark_of(spec.id)))
     assert docker.containers() == [f"{PREFIX}{spec.id}"], "what people look for"
     with docker.client() as client:
         client.post(f"/containers/{PREFIX}{spec.id}/{break_it}", params={"t": "0"} if break_it == "stop" else {})
-    done = await running
+    done = await call
     assert done.reason is ExitReason.ENGINE, done.detail
     assert tree.marked(mark_of(spec.id)) == []
 
@@ -164,28 +174,30 @@ def _machines_files(asked: dict[str, Any]) -> None:
     asked["HostConfig"]["Binds"] = ["/tmp:/tmp2", "/etc:/etc:ro"]
 
 
-LIES = {
-    Guarantee.MEM_LIMIT: _no_memory_limit,
-    Guarantee.PIDS_LIMIT: _no_process_limit,
-    Guarantee.FS_WRITE_QUOTA: _no_disk_limit,
-    Guarantee.UID_NONROOT: _as_root,
-    Guarantee.NET_NONE: _machines_network,
-    Guarantee.PID_ISOLATION: _machines_processes,
-    Guarantee.FS_HOST_READ_DENIED: _machines_files,
+LIES: dict[str, tuple[list[Change], list[Guarantee]]] = {
+    "no limits": (
+        [_no_memory_limit, _no_process_limit, _no_disk_limit],
+        [Guarantee.MEM_LIMIT, Guarantee.PIDS_LIMIT, Guarantee.FS_WRITE_QUOTA],
+    ),
+    "the machine's own": (
+        [_machines_network, _machines_files],
+        [Guarantee.NET_NONE, Guarantee.FS_HOST_READ_DENIED],
+    ),
+    "its processes": ([_machines_processes], [Guarantee.PID_ISOLATION]),
+    "root": ([_as_root], [Guarantee.UID_NONROOT]),
 }
 
 
-@pytest.mark.parametrize("guarantee", LIES)
+@pytest.mark.parametrize("lies", LIES)
 async def test_39_an_engine_that_says_yes_and_does_not_is_found(
-    docker: OwnDocker, open_folder: Path, guarantee: Guarantee
+    docker: OwnDocker, open_folder: Path, lies: str
 ) -> None:
-    async with (
-        lying_engine(docker.socket, open_folder / "liar.sock", LIES[guarantee]) as host,
-        opened(host) as sandbox,
-    ):
+    changes, broken = LIES[lies]
+    async with lying_engine(docker.socket, open_folder / "liar.sock", changes) as host, opened(host) as sandbox:
         report = await sandbox.probe()
-        assert report.level(guarantee) is Level.ABSENT, report.evidence[guarantee]
-        assert any(lack.startswith(f"{guarantee} ") for lack in report.lacks(NEEDS))
+        for guarantee in broken:
+            assert report.level(guarantee) is Level.ABSENT, report.evidence[guarantee]
+            assert any(lack.startswith(f"{guarantee} ") for lack in report.lacks(NEEDS))
         done = await sandbox.run(replace(PRINT, needs=NEEDS))
         assert done.reason is ExitReason.POLICY
         assert done.stdout == b""
@@ -248,21 +260,21 @@ async def test_a_call_that_is_cancelled_while_its_container_starts_leaves_none(
     sandbox: DockerSandbox, docker: OwnDocker
 ) -> None:
     for steps in range(6):
-        running = asyncio.create_task(sandbox._execute(replace(PRINT, files={"main": SLEEP})))
+        call = asyncio.create_task(sandbox._execute(replace(PRINT, files={"main": SLEEP})))
         await until(lambda: sandbox.running)
         for _ in range(steps**3):
             await asyncio.sleep(0.001)
-        running.cancel()
+        call.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await running
+            await call
         assert docker.containers() == []
 
 
 async def test_one_that_is_killed_before_it_has_a_container_does_not_begin(sandbox: DockerSandbox) -> None:
-    running = asyncio.create_task(sandbox._execute(PRINT))
+    call = asyncio.create_task(sandbox._execute(PRINT))
     await until(lambda: PRINT.id in sandbox.running)
     assert await sandbox.kill(PRINT.id)
-    done = await running
+    done = await call
     assert (done.reason, done.stdout) == (ExitReason.KILLED, b"")
 
 
@@ -300,20 +312,20 @@ async def test_only_containers_without_a_living_owner_are_removed(sandbox: Docke
 async def test_each_container_of_the_pool_is_used_once(docker: OwnDocker) -> None:
     async with opened(docker.host, pool=2) as sandbox:
         sandbox.pool.start()
-        seen = set()
+        seen: set[str] = set()
         for _ in range(4):
             await until(lambda: len(sandbox.pool.ready) == 2)
             waiting = {found.container.id for found in sandbox.pool.ready}
             spec = replace(PRINT, files={"main": SLEEP}, limits=service.limits(SandboxSettings()))
-            running = asyncio.create_task(sandbox._execute(spec))
-            await until(lambda spec=spec: (e := sandbox.running.get(spec.id)) and e.container)
+            call = asyncio.create_task(sandbox._execute(spec))
+            await until(lambda: any(one.container for one in sandbox.running.values()))
             container = sandbox.running[spec.id].container
             assert container is not None
             assert container.id in waiting - seen, "started before anybody asked, and never used"
             seen.add(container.id)
-            running.cancel()
+            call.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await running
+                await call
     assert docker.containers() == []
 
 
@@ -387,12 +399,14 @@ async def test_a_pool_ends_with_the_atom_that_is_killed(docker: OwnDocker, open_
 
 
 def test_an_ordinary_user_in_the_engines_group_has_the_same_sandbox(docker: OwnDocker, open_folder: Path) -> None:
-    if not os.access(ROOT, os.X_OK) or ROOT.stat().st_mode & 0o005 != 0o005:
-        pytest.skip(f"an ordinary user cannot read {ROOT}")
+    python = Path("/usr/bin/python3").resolve()  # this one's own may be in a folder that is closed to others
+    if python.name != f"python3.{sys.version_info.minor}" or ROOT.stat().st_mode & 0o005 != 0o005:
+        pytest.skip(f"an ordinary user has no Python of this version, or cannot read {ROOT}")
     os.chown(docker.socket, 0, ORDINARY.gid)
     docker.socket.chmod(0o660)
     environment = {
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path.startswith(str(ROOT))),
         "HOME": "/nonexistent",
         "TMPDIR": str(open_folder),
         "ATOM_HOME": str(open_folder),
@@ -402,7 +416,7 @@ def test_an_ordinary_user_in_the_engines_group_has_the_same_sandbox(docker: OwnD
     }
     open_folder.chmod(0o777)
     shown = subprocess.run(
-        [sys.executable, "-m", "atom", "skills", "sandbox", "probe", "--json"],
+        [python, "-m", "atom", "skills", "sandbox", "probe", "--json"],
         env=environment, user=ORDINARY.uid, group=ORDINARY.gid, extra_groups=(),
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

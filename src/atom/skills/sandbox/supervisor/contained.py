@@ -29,7 +29,7 @@ def serve() -> None:
     """One request, one reply. Ends without a word where Atom goes away first."""
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
-    _send({"programs": _programs()}, [])
+    _send({"programs": _programs(), "pid": os.getpid()}, [])
     if not select.select([INPUT], [], [], SECONDS_TO_ASK)[0]:
         return
     try:

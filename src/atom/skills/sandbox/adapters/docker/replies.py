@@ -35,8 +35,13 @@ class Reply:
 
 
 async def hello(read: Read) -> dict[str, str]:
-    """The path of each interpreter inside, by language."""
+    """The path of each interpreter inside, by language.
+
+    Raises BadReplyError, also where the supervisor is not the first process of a namespace: a program could end it.
+    """
     head = await _head(read)
+    if head.get("pid") != 1:
+        raise BadReplyError("the container has no processes of its own: its first one is not our supervisor")
     found = head.get("programs")
     if not isinstance(found, dict) or not all(isinstance(path, str) for path in found.values()):
         raise BadReplyError("no interpreters")

@@ -19,7 +19,7 @@ from atom.skills.sandbox.adapters.docker.pool import Pool
 from atom.skills.sandbox.adapters.supervised import environment
 from atom.skills.sandbox.languages import OPTIONS, Interpreter
 from atom.skills.sandbox.models import Evidence, ExitReason, Guarantee, Language, Level, Report, Result, Spec
-from atom.skills.sandbox.place import Place, mark_of
+from atom.skills.sandbox.place import NOBODY, Place, mark_of
 from atom.skills.sandbox.supervisor import wire
 
 log = structlog.get_logger(__name__)
@@ -57,7 +57,10 @@ class DockerSandbox:
             nothing = Evidence(Level.ABSENT, "start a container", str(error), at)
             self.report = Report(self.name, dict.fromkeys(Guarantee, nothing), (), at)
             return self.report
-        self.report = await canaries.probe(self.name, self._execute, tuple(self.interpreters), self.clock)
+        owner = (
+            (NOBODY, NOBODY) if self.place.is_root else None
+        )  # the bait is the program's own user's, where it can be
+        self.report = await canaries.probe(self.name, self._execute, tuple(self.interpreters), self.clock, owner)
         self.pool.start()
         return self.report
 
