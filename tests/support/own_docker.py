@@ -70,8 +70,8 @@ class OwnDocker:
 
 
 @contextmanager
-def running(*, image: bool = True) -> Iterator[OwnDocker]:
-    """Raises NoDockerError where none can run."""
+def running(*options: str) -> Iterator[OwnDocker]:
+    """With the image. `options` are the engine's own. Raises NoDockerError where none can run."""
     if os.geteuid() != 0:
         raise NoDockerError("only root can start a Docker engine")
     program = shutil.which("dockerd", path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/local/sbin")
@@ -80,14 +80,13 @@ def running(*, image: bool = True) -> Iterator[OwnDocker]:
     with tempfile.TemporaryDirectory(prefix="atom-docker-") as name:
         folder = Path(name)
         folder.chmod(0o711)
-        with _started(program, folder) as own:
-            if image:
-                build(own)
+        with _started([program, *options], folder) as own:
+            build(own)
             yield own
 
 
 @contextmanager
-def _started(program: str, folder: Path) -> Iterator[OwnDocker]:
+def _started(program: list[str], folder: Path) -> Iterator[OwnDocker]:
     failures = []
     for driver in ("overlay2", "vfs"):
         log = folder / f"{driver}.log"
@@ -110,12 +109,12 @@ def _started(program: str, folder: Path) -> Iterator[OwnDocker]:
     raise NoDockerError(f"dockerd does not start here: {failures[-1]}")
 
 
-def _start(program: str, folder: Path, driver: str, log: Path) -> "subprocess.Popen[bytes]":
+def _start(program: list[str], folder: Path, driver: str, log: Path) -> "subprocess.Popen[bytes]":
     folders = ["--data-root", f"{folder}/{driver}", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
     network = ["--iptables=false", "--ip6tables=false", "--bridge=none"]
     with log.open("wb") as file:
         return subprocess.Popen(
-            [program, *folders, "-H", f"unix://{folder}/engine.sock", *network, "--storage-driver", driver],
+            [*program, *folders, "-H", f"unix://{folder}/engine.sock", *network, "--storage-driver", driver],
             stdout=file,
             stderr=file,
         )

@@ -447,7 +447,9 @@ class SandboxSettings(Group):
         description="The socket of the Docker engine, for the backend docker.",
     )
     docker_runtime: str | None = Field(
-        default=None, description="The engine's runtime for containers. Unset: runsc (gVisor) where the engine has it."
+        default=None,
+        description="The engine's runtime for containers. Unset: runsc (gVisor) where it is there and keeps enough, "
+        "else the engine's own.",
     )
     image: str = Field(default="atom-sandbox:latest", min_length=1, description="The image of the backend docker.")
     pool: int = Field(

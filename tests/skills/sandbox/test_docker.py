@@ -18,9 +18,9 @@ from atom.settings import SandboxSettings
 from atom.skills.sandbox import service
 from atom.skills.sandbox.adapters.docker import owners, profile, replies
 from atom.skills.sandbox.adapters.docker.container import PREFIX, Shape
-from atom.skills.sandbox.adapters.docker.engine import Engine
+from atom.skills.sandbox.adapters.docker.engine import Engine, EngineError
 from atom.skills.sandbox.adapters.docker.pool import Pool
-from atom.skills.sandbox.adapters.docker.sandbox import DockerSandbox
+from atom.skills.sandbox.adapters.docker.sandbox import GVISOR, DockerSandbox
 from atom.skills.sandbox.models import MIB, NEEDS, ExitReason, Guarantee, Language, Level, Limits, Spec
 from atom.skills.sandbox.place import Place, mark_of
 from atom.skills.sandbox.supervisor import seccomp, tree
@@ -29,6 +29,7 @@ from tests.support.lying_engine import Change, lying_engine
 from tests.support.own_docker import IMAGE, ROOT, NoDockerError, OwnDocker, running
 
 PRINT = Spec(Language.PYTHON, "main", {"main": b"print(1)"}, needs={})
+BROKEN = "/bin/false"  # in the place of gVisor
 SLEEP = b"import time\nprint('up', flush=True)\ntime.sleep(60)"
 
 
@@ -53,7 +54,7 @@ async def until(holds: Callable[[], object]) -> None:
 def docker() -> Iterator[OwnDocker]:
     """An engine that nothing else uses, so that whatever is there is of these tests."""
     try:
-        with running() as own:
+        with running("--add-runtime", f"{GVISOR}={BROKEN}") as own:
             yield own
     except NoDockerError as error:
         pytest.skip(f"no Docker engine: {error}")
@@ -251,6 +252,33 @@ async def test_an_engine_that_never_answers_is_a_result(open_folder: Path) -> No
 def test_an_engine_elsewhere_is_refused() -> None:
     with pytest.raises(InvalidError):
         Engine("tcp://127.0.0.1:2375")
+
+
+async def test_a_runtime_that_does_not_keep_enough_is_not_taken_and_the_report_says_so(docker: OwnDocker) -> None:
+    async with opened(docker.host) as sandbox:
+        report = await sandbox.probe()
+        assert report.lacks(NEEDS) == []
+        assert [note.split(":")[0] for note in report.notes] == ["the runtime runsc was not taken"]
+        named = replace(sandbox, runtime=GVISOR)
+        assert (await named.probe()).lacks(NEEDS), "one that was named is not replaced"
+
+
+async def test_a_layer_is_read_only_where_it_is_told_and_one_that_is_gone_is_an_engine_failure(
+    sandbox: DockerSandbox, open_folder: Path
+) -> None:
+    (open_folder / "module.py").write_text("here")
+    source = (
+        "print(open('/layers/0/module.py').read())\ntry:\n    open('/layers/0/new', 'w')\nexcept OSError as error:\n"
+    )
+    open_folder.chmod(0o777)
+    container = await sandbox.pool.fresh(Shape.of(Limits(), (str(open_folder),)), "layered")
+    spec = replace(PRINT, files={"main": (source + "    print(error.strerror)").encode()})
+    done = await sandbox._ask(spec, container)
+    await sandbox.pool.discard(container)
+    assert done.stdout == b"here\nRead-only file system\n", done.stderr
+    with pytest.raises(EngineError):
+        await sandbox.pool.fresh(Shape.of(Limits(), (str(open_folder / "gone"),)), "layered")
+    assert not (open_folder / "gone").exists()
 
 
 # Ends

@@ -51,7 +51,7 @@ async def first_usable(candidates: Iterable[Backend], notes: Sequence[str] = ())
             log.warning("sandbox.backend_refused", backend=backend.name, lacks=lacks)
             await backend.close()
             continue
-        backend.report = replace(report, notes=tuple(reasons))
+        backend.report = replace(report, notes=(*reasons, *report.notes))
         log.info("sandbox.opened", backend=backend.name)
         return backend, backend.report
     raise NoSandboxError(reasons)
@@ -85,8 +85,8 @@ def backends(settings: SandboxSettings, place: Place) -> Iterator[Backend]:
 def docker(settings: SandboxSettings, place: Place) -> DockerSandbox:
     """A sandbox of containers. No engine is asked before it is probed."""
     engine = Engine(settings.docker_host)
-    maker = Maker(engine, Owner(place.folder), settings.image, settings.docker_runtime)
-    return DockerSandbox(place, Pool(maker, Shape.of(limits(settings)), settings.pool))
+    maker = Maker(engine, Owner(place.folder), settings.image)
+    return DockerSandbox(place, Pool(maker, Shape.of(limits(settings)), settings.pool), settings.docker_runtime)
 
 
 def missing(settings: SandboxSettings, place: Place | None = None) -> list[str]:

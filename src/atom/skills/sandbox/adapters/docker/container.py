@@ -20,6 +20,7 @@ from atom.skills.sandbox.supervisor.folder import FILES_SEEN
 PREFIX = "atom-sandbox-"
 OWN_MEMORY = 6 * MIB  # what the supervisor inside holds by itself
 OWN_PROCESSES = 1
+LAYERS = "/layers"
 SHARED = 65_536  # bytes of /dev/shm: enough for the semaphores of libraries, no way around the disk's limit
 OOM_SCORE = 500  # the machine is out of memory: a container goes before everything else
 NANO = 1_000_000_000
@@ -53,26 +54,30 @@ os._exit(0)
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a container is made with, and what it cannot be given afterwards. Sizes are bytes."""
+    """What a container is made with, and what it cannot be given afterwards. Sizes are bytes.
+
+    `layers` are folders of this machine that it can read, as `/layers/0` and so on.
+    """
 
     memory: int
     cpus: float
     pids: int
     disk: int
+    layers: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, limits: Limits) -> "Shape":
-        return cls(limits.memory, limits.cpus, limits.pids, limits.disk)
+    def of(cls, limits: Limits, layers: tuple[str, ...] = ()) -> "Shape":
+        return cls(limits.memory, limits.cpus, limits.pids, limits.disk, layers)
 
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """What all containers of one sandbox share. `runtime` is empty for the engine's own, None while not chosen."""
+    """What all containers of one sandbox share. `runtime` is empty for the engine's own."""
 
     engine: Engine
     owner: owners.Owner
     image: str
-    runtime: str | None = None
+    runtime: str = ""
 
     async def make(self, shape: Shape, name: str) -> "Container":
         """A container that waits for its request. Raises EngineError; nothing is left then."""
@@ -80,7 +85,7 @@ class Maker:
             labels = self.owner.labels()
         except OSError as error:
             raise EngineError(f"No lease can be held: {error.strerror}.") from error
-        body = creation(self.image, shape, labels, self.runtime or "")
+        body = creation(self.image, shape, labels, self.runtime)
         made = await self.engine.call("POST", "/containers/create", body=body, query={"name": PREFIX + name})
         attached: Attached | None = None
         try:
@@ -147,7 +152,6 @@ def creation(image: str, shape: Shape, labels: Mapping[str, str], runtime: str) 
         "WorkingDir": "/",
         "Hostname": "sandbox",
         "Labels": dict(labels),
-        "NetworkDisabled": True,
         "Healthcheck": {"Test": ["NONE"]},
         "OpenStdin": True,
         "StdinOnce": True,
@@ -159,6 +163,7 @@ def creation(image: str, shape: Shape, labels: Mapping[str, str], runtime: str) 
             "NetworkMode": "none",
             "ReadonlyRootfs": True,
             "Tmpfs": {WORK: work, "/dev/shm": f"rw,noexec,nosuid,nodev,size={SHARED},mode=0700,{own}"},  # noqa: S108
+            "Mounts": [_layer(number, path) for number, path in enumerate(shape.layers)],
             "IpcMode": "none",
             "Memory": memory,
             "MemorySwap": memory,
@@ -174,6 +179,12 @@ def creation(image: str, shape: Shape, labels: Mapping[str, str], runtime: str) 
             **({"Runtime": runtime} if runtime else {}),
         },
     }
+
+
+def _layer(number: int, path: str) -> dict[str, object]:
+    """A folder that is not there is an error of the engine, never made."""
+    inside = f"{LAYERS}/{number}"
+    return {"Type": "bind", "Source": path, "Target": inside, "ReadOnly": True, "BindOptions": {"NonRecursive": True}}
 
 
 def sources() -> dict[str, str]:

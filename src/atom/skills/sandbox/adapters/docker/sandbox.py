@@ -18,7 +18,7 @@ from atom.skills.sandbox.adapters.docker.engine import FIND_SECONDS, EngineError
 from atom.skills.sandbox.adapters.docker.pool import Pool
 from atom.skills.sandbox.adapters.supervised import environment
 from atom.skills.sandbox.languages import OPTIONS, Interpreter
-from atom.skills.sandbox.models import Evidence, ExitReason, Guarantee, Language, Level, Report, Result, Spec
+from atom.skills.sandbox.models import NEEDS, Evidence, ExitReason, Guarantee, Language, Level, Report, Result, Spec
 from atom.skills.sandbox.place import NOBODY, Place, mark_of
 from atom.skills.sandbox.supervisor import wire
 
@@ -39,10 +39,14 @@ class Execution:
 
 @dataclass(slots=True)
 class DockerSandbox:
-    """`interpreters` are those of the image, known once it was probed."""
+    """`runtime`: None takes gVisor's where the engine has it and it keeps enough.
+
+    `interpreters` are those of the image, known once it was probed.
+    """
 
     place: Place
     pool: Pool
+    runtime: str | None = None
     name: str = "docker"
     clock: Clock = field(default_factory=SystemClock)
     report: Report | None = None
@@ -50,19 +54,46 @@ class DockerSandbox:
     running: dict[UUID, Execution] = field(default_factory=dict)
 
     async def probe(self) -> Report:
+        await self.pool.close()  # its containers were made by what is to be doubted now
+        try:
+            runtimes = await self._runtimes()
+        except EngineError as error:
+            self.report = self._nothing(str(error), ())
+            return self.report
+        self.report = await self._first_usable(runtimes)
+        if not self.report.lacks(NEEDS):
+            self.pool.start()
+        return self.report
+
+    async def _first_usable(self, runtimes: list[str]) -> Report:
+        """The report of the last one that was tried, which uses it from now on."""
+        *others, last = runtimes
+        notes: tuple[str, ...] = ()
+        for runtime in others:
+            report = await self._probe(runtime, notes)
+            lacks = report.lacks(NEEDS)
+            if not lacks:
+                return report
+            notes += (f"the runtime {runtime} was not taken: {'; '.join(lacks[:3])}",)
+        return await self._probe(last, notes)
+
+    async def _probe(self, runtime: str, notes: tuple[str, ...]) -> Report:
+        self.pool.maker = replace(self.pool.maker, runtime=runtime)
         try:
             self.interpreters = await self._look()
         except EngineError as error:
-            at = self.clock.now()
-            nothing = Evidence(Level.ABSENT, "start a container", str(error), at)
-            self.report = Report(self.name, dict.fromkeys(Guarantee, nothing), (), at)
-            return self.report
+            return self._nothing(str(error), notes)
         owner = (
             (NOBODY, NOBODY) if self.place.is_root else None
         )  # the bait is the program's own user's, where it can be
-        self.report = await canaries.probe(self.name, self._execute, tuple(self.interpreters), self.clock, owner)
-        self.pool.start()
-        return self.report
+        languages = tuple(self.interpreters)
+        return replace(await canaries.probe(self.name, self._execute, languages, self.clock, owner), notes=notes)
+
+    def _nothing(self, why: str, notes: tuple[str, ...]) -> Report:
+        at = self.clock.now()
+        return Report(
+            self.name, dict.fromkeys(Guarantee, Evidence(Level.ABSENT, "start a container", why, at)), (), at, notes
+        )
 
     async def run(self, spec: Spec) -> Result:
         if self.report is None:
@@ -92,8 +123,6 @@ class DockerSandbox:
 
     async def _look(self) -> Mapping[Language, Interpreter]:
         """What the image has, by a container of it. Raises EngineError with what to do."""
-        await self._check_image()
-        await self._choose_runtime()
         container = await self.pool.fresh(self.pool.shape, f"look-{secrets.token_hex(8)}")
         await self.pool.discard(container)
         return {
@@ -113,12 +142,13 @@ class DockerSandbox:
         if (found.get("Config") or {}).get("Volumes"):
             raise EngineError(f"the image {maker.image} declares volumes, which no limit of the disk bounds")
 
-    async def _choose_runtime(self) -> None:
-        """The kernel of gVisor stands between a program and the machine's; nothing is asked where one was named."""
-        maker = self.pool.maker
-        if maker.runtime is None:
-            found = await maker.engine.call("GET", "/info", seconds=FIND_SECONDS)
-            self.pool.maker = replace(maker, runtime=GVISOR if GVISOR in (found.get("Runtimes") or {}) else "")
+    async def _runtimes(self) -> list[str]:
+        """Those to try: the one that was named; else gVisor, whose kernel stands before the machine's, and the usual."""
+        await self._check_image()
+        if self.runtime is not None:
+            return [self.runtime]
+        found = await self.pool.maker.engine.call("GET", "/info", seconds=FIND_SECONDS)
+        return [GVISOR, ""] if GVISOR in (found.get("Runtimes") or {}) else [""]
 
     async def _execute(self, spec: Spec) -> Result:
         """Without asking what was proven: the canaries do so too."""
