@@ -5,31 +5,40 @@
 `print(1)` from start to result, in turns with the plain process and with the backend's bare command (what a person
 would type: the same namespaces or rules, no supervisor, limits or collected output), so that a busy machine is busy for
 all; the ratio is of the medians. A campaign counts 1,000 executions before it looks for what they left.
+
+Docker is measured with the engine and the image of the settings, else, as root, with an engine of its own: each
+container started for its execution against `docker run`, and then with containers that wait.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a program
+
 from atom.infra.log import configure
 from atom.settings import SandboxSettings
+from atom.skills.sandbox.adapters.docker.sandbox import DockerSandbox
 from atom.skills.sandbox.adapters.keeper import SOURCE
-from atom.skills.sandbox.adapters.supervised import SupervisedSandbox
 from atom.skills.sandbox.models import ExitReason, Language, Limits, Spec
 from atom.skills.sandbox.place import NOBODY, Place
-from atom.skills.sandbox.service import backends
+from atom.skills.sandbox.service import Backend, backends
 from atom.skills.sandbox.supervisor import cgroup, tree
+from tests.support.own_docker import IMAGE, NoDockerError, running
 
 AT_ONCE = 50
 GOAL = 1.6  # of the bare command
+POOLED_GOAL = 250  # milliseconds from start to result
 PRINT = b"print(1)"
 BARE_BWRAP = [
     *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
@@ -46,6 +55,12 @@ landlock.restrict(read=[*landlocked.SYSTEM, *landlocked.DEVICES], write=["/dev/n
 seccomp.install(seccomp.assemble(shared=True, same_user=True))
 os.execve(sys.argv[1], sys.argv[1:], {{}})
 """
+
+
+BARE_DOCKER = [
+    *("run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/work", "--memory", "2g", "--pids-limit", "128"),
+    *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "65534:65534", "--init"),
+]
 
 
 @dataclass(slots=True)
@@ -83,9 +98,15 @@ class Traces:
     mounts: int
     files: int
     descriptors: int
+    containers: int
 
     @classmethod
-    def look(cls, place: Place) -> "Traces":
+    async def look(cls, sandbox: Backend) -> "Traces":
+        place = sandbox.place
+        containers = []
+        if isinstance(sandbox, DockerSandbox):
+            await sandbox.pool.settled()
+            containers = await sandbox.pool.maker.engine.call("GET", "/containers/json", query={"all": "1"})
         places = cgroup.parents()
         folders = {Path(folder) for folder in (places[1].values() if places else ())}
         return cls(
@@ -94,6 +115,7 @@ class Traces:
             mounts=len(Path("/proc/self/mountinfo").read_text("utf-8").splitlines()),
             files=sum(1 for _ in place.folder.iterdir()),
             descriptors=len(list(Path("/proc/self/fd").iterdir())),
+            containers=len(containers),
         )
 
 
@@ -101,17 +123,18 @@ def everyone() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
-def timed(command: list[str]) -> float:
-    """As the user a program would have: root's own rights would be another measurement."""
+def timed(command: list[str], *, as_nobody: bool = True) -> float:
+    """As the user a program would have: root's own rights would be another measurement. Only an engine needs them."""
+    drop = as_nobody and os.geteuid() == 0
     began = time.perf_counter()
     done = subprocess.run(
         command,
-        env={},
+        env={} if as_nobody else {"HOME": "/nonexistent"},
         capture_output=True,
         check=False,
-        user=NOBODY if os.geteuid() == 0 else None,
-        group=NOBODY if os.geteuid() == 0 else None,
-        extra_groups=() if os.geteuid() == 0 else None,
+        user=NOBODY if drop else None,
+        group=NOBODY if drop else None,
+        extra_groups=() if drop else None,
     )
     taken = (time.perf_counter() - began) * 1000
     if done.stdout != b"1\n":
@@ -119,11 +142,11 @@ def timed(command: list[str]) -> float:
     return taken
 
 
-def program(source: bytes = PRINT) -> Spec:
-    return Spec(Language.PYTHON, "main", {"main": source}, limits=Limits(seconds=120))
+def program() -> Spec:
+    return Spec(Language.PYTHON, "main", {"main": PRINT}, limits=Limits(seconds=120))
 
 
-async def execution(sandbox: SupervisedSandbox) -> float:
+async def execution(sandbox: Backend) -> float:
     began = time.perf_counter()
     done = await sandbox.run(program())
     taken = (time.perf_counter() - began) * 1000
@@ -132,19 +155,24 @@ async def execution(sandbox: SupervisedSandbox) -> float:
     return taken
 
 
-def commands(sandbox: SupervisedSandbox) -> tuple[list[str], list[str]]:
+def commands(sandbox: Backend) -> tuple[list[str], list[str]]:
     """The plain process, and the backend's bare command."""
     plain = [*sandbox.interpreters[Language.PYTHON].command("")[:-1], "-c", PRINT.decode()]
+    if isinstance(sandbox, DockerSandbox):
+        maker = sandbox.pool.maker
+        here = [shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable, *plain[1:]]
+        return here, [shutil.which("docker") or "docker", "-H", maker.engine.host, *BARE_DOCKER, maker.image, *plain]
     if sandbox.name == "bwrap":
         return plain, [sandbox.bwrap, *BARE_BWRAP, "--", *plain]
     return plain, [plain[0], "-I", "-S", "-c", BARE_LANDLOCK, *plain]
 
 
-async def start_to_result(sandbox: SupervisedSandbox, rounds: int) -> Times:
+async def start_to_result(sandbox: Backend, rounds: int) -> Times:
     plain, bare = commands(sandbox)
     found = Times()
     for turn in range(rounds + 2):
-        one, two, three = timed(plain), timed(bare), await execution(sandbox)
+        one, two = timed(plain), timed(bare, as_nobody=not isinstance(sandbox, DockerSandbox))
+        three = await execution(sandbox)
         if turn >= 2:  # the first ones read the disk
             found.plain.append(one)
             found.bare.append(two)
@@ -152,7 +180,7 @@ async def start_to_result(sandbox: SupervisedSandbox, rounds: int) -> Times:
     return found
 
 
-async def many(sandbox: SupervisedSandbox, count: int, at_once: int) -> float:
+async def many(sandbox: Backend, count: int, at_once: int) -> float:
     """Executions a second."""
     turns = asyncio.Semaphore(at_once)
 
@@ -165,15 +193,16 @@ async def many(sandbox: SupervisedSandbox, count: int, at_once: int) -> float:
     return count / (time.perf_counter() - began)
 
 
-async def measure(sandbox: SupervisedSandbox, rounds: int, executions: int) -> list[Row]:
+async def measure(sandbox: Backend, rounds: int, executions: int) -> list[Row]:
     name = sandbox.name
     report = await sandbox.probe()
-    before = Traces.look(sandbox.place)
+    await execution(sandbox)  # whatever is kept open from now on is open
+    before = await Traces.look(sandbox)
     times = await start_to_result(sandbox, rounds)
     plain, bare, ours = (statistics.median(values) for values in (times.plain, times.bare, times.ours))
     at_once = await many(sandbox, AT_ONCE, AT_ONCE)
     rate = await many(sandbox, executions, os.cpu_count() or 1)
-    after = Traces.look(sandbox.place)
+    after = await Traces.look(sandbox)
     absent = [guarantee for guarantee, found in report.evidence.items() if not found.level]
     left: Callable[[str], float] = lambda what: max(0, getattr(after, what) - getattr(before, what))  # noqa: E731
     return [
@@ -189,12 +218,51 @@ async def measure(sandbox: SupervisedSandbox, rounds: int, executions: int) -> l
     ]
 
 
-async def run(rounds: int, executions: int) -> list[Row]:
-    found: list[Row] = []
-    for sandbox in backends(SandboxSettings(), Place.open()):
-        found += await measure(sandbox, rounds, executions)
+async def pooled(sandbox: DockerSandbox, rounds: int) -> list[Row]:
+    """With a container that waits at each start, and as many a second as the pool has them."""
+    await sandbox.probe()
+    found = []
+    for _ in range(rounds):
+        while len(sandbox.pool.ready) < sandbox.pool.size:
+            await asyncio.sleep(0.01)
+        found.append(await execution(sandbox))
+    rate = await many(sandbox, rounds, os.cpu_count() or 1)
+    name = f"docker, {sandbox.pool.size} waiting"
+    return [
+        Row(f"{name}: print(1), start to result", statistics.median(found), "ms", POOLED_GOAL),
+        Row(f"{name}: the fastest of them", min(found), "ms"),
+        Row(f"{name}: {rounds} in turns", rate, "1/s"),
+    ]
+
+
+async def all_of(settings: SandboxSettings) -> AsyncIterator[Backend]:
+    for sandbox in backends(settings, Place.open()):
+        yield sandbox
         await sandbox.close()
+
+
+async def run(rounds: int, executions: int, engine: dict[str, object]) -> list[Row]:
+    found: list[Row] = []
+    async for sandbox in all_of(SandboxSettings.model_validate({**engine, "pool": 0})):
+        found += await measure(sandbox, rounds, executions)
+    if engine:
+        async for sandbox in all_of(SandboxSettings.model_validate({**engine, "backend": "docker"})):
+            if isinstance(sandbox, DockerSandbox):
+                found += await pooled(sandbox, rounds)
     return found
+
+
+def engine_for(stack: ExitStack) -> dict[str, object]:
+    """The settings' engine, where there is one; else one of our own, where one can run."""
+    settings = SandboxSettings()
+    if Path(settings.docker_host.removeprefix("unix://")).is_socket():
+        return {"docker_host": settings.docker_host, "image": settings.image}
+    try:
+        own = stack.enter_context(running())
+    except NoDockerError as error:
+        print(f"docker is not measured: {error}", file=sys.stderr)
+        return {}
+    return {"docker_host": own.host, "image": IMAGE}
 
 
 def main() -> None:
@@ -205,7 +273,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the report there")
     options = parser.parse_args()
     configure("error", None)
-    found = asyncio.run(run(options.rounds, options.executions))
+    with ExitStack() as stack:
+        found = asyncio.run(run(options.rounds, options.executions, engine_for(stack)))
     print("\n".join(row.line() for row in found))
     if options.json:
         report = {"rounds": options.rounds, "rows": [row.plain() for row in found]}

@@ -143,7 +143,7 @@ class DockerSandbox:
             raise EngineError(f"the image {maker.image} declares volumes, which no limit of the disk bounds")
 
     async def _runtimes(self) -> list[str]:
-        """Those to try: the one that was named; else gVisor, whose kernel stands before the machine's, and the usual."""
+        """Those to try: the one that was named; else gVisor, with a kernel of its own, and the engine's usual one."""
         await self._check_image()
         if self.runtime is not None:
             return [self.runtime]
