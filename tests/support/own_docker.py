@@ -169,8 +169,9 @@ def root_of_a_base() -> bytes:
     loaded = [python, *others.values(), *sorted(stdlib.glob("lib-dynload/*.so"))]
     body = io.BytesIO()
     with tarfile.open(fileobj=body, mode="w", dereference=True) as tar:
-        for name in ("proc", "sys", "dev", "etc", "usr/bin", "usr/local/bin", "var/tmp", "tmp", "root"):
+        for name in ("proc", "sys", "dev", "etc", "usr/bin", "usr/local/bin", "var/tmp", "tmp"):
             _entry(tar, name, tarfile.DIRTYPE, 0o755)
+        _entry(tar, "root", tarfile.DIRTYPE, 0o700)
         for name in ("etc/passwd", "etc/shadow", "etc/group"):
             _entry(tar, name, tarfile.REGTYPE, 0o644)
         _entry(tar, "usr/bin/sh", tarfile.SYMTYPE, 0o777, "bash")
