@@ -27,8 +27,9 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 STOPPED = frozenset({"created", "exited", "dead"})
 STALE_SECONDS = 3600.0  # a container that does not run this long after it was made was given up by whoever made it
 MOST = 1000
-GONE, GOING = 404, 409
-LOOKS, LOOK_SECONDS = 600, 0.05
+GONE, GOING, BROKEN = 404, 409, 500
+ATTEMPTS = 60
+PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.05, 0.5
 
 
 @dataclass(slots=True)
@@ -76,27 +77,23 @@ async def reap(engine: Engine, folder: Path) -> int:
 
 
 async def remove(engine: Engine, container: str) -> None:
-    """With everything that belongs to it; back when it is gone. Raises EngineError."""
-    try:
-        await engine.call("DELETE", f"/containers/{container}", query={"force": "1", "v": "1"})
-    except EngineError as error:
-        if error.status not in {GONE, GOING}:
-            raise
-        if error.status == GOING:
-            await _gone(engine, container)
+    """With everything that belongs to it; back when it is gone. Raises EngineError.
 
-
-async def _gone(engine: Engine, container: str) -> None:
-    """Engines can be asked to wait for it, but some then wait for good where it went in just that moment."""
-    for _ in range(LOOKS):
+    The engine removes a container that ends, too. Whoever comes second is told that it is going, or of a file system
+    that is still busy, and asks again: waiting for it instead is for good where it went in just that moment.
+    """
+    for attempt in range(ATTEMPTS):
         try:
-            await engine.call("GET", f"/containers/{container}/json")
+            await engine.call("DELETE", f"/containers/{container}", query={"force": "1", "v": "1"})
         except EngineError as error:
             if error.status == GONE:
                 return
-            raise
-        await asyncio.sleep(LOOK_SECONDS)
-    raise EngineError("The engine did not finish removing it.")
+            last = attempt + 1 == ATTEMPTS
+            if last or not (error.status == GOING or error.status >= BROKEN):
+                raise
+        else:
+            return
+        await asyncio.sleep(min(PAUSE_SECONDS * (attempt + 1), MOST_PAUSE_SECONDS))
 
 
 def identity(folder: Path) -> str:
