@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -291,6 +292,17 @@ async def test_40_without_user_namespaces_bubblewrap_fails_closed_and_landlock_i
     assert (done.reason, done.stdout) == (ExitReason.OK, b"1\n")
     for one in (bwrap, landlock):
         await one.close()
+
+
+def test_an_engine_is_tried_last_and_only_where_its_socket_is(open_folder: Path) -> None:
+    place, address = Place.open(open_folder), open_folder / "engine.sock"
+    settings = SandboxSettings.model_validate({"docker_host": f"unix://{address}"})
+    assert "docker" not in [backend.name for backend in service.backends(settings, place)]
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(address))
+        assert [backend.name for backend in service.backends(settings, place)][-2:] == ["landlock", "docker"]
+    only = settings.model_copy(update={"backend": "docker"})
+    assert [backend.name for backend in service.backends(only, place)] == ["docker"]
 
 
 async def test_no_backend_at_all_is_an_error_that_names_why(open_folder: Path) -> None:

@@ -37,11 +37,13 @@ def serve() -> None:
         request = wire.receive(INPUT)
     except EOFError:
         return
-    reply = _execute(Job(request))
+    job, token = Job(request), request["token"]
+    request.clear()  # what is kept here counts with the program's memory
+    reply = _execute(job)
     found = reply.pop("artefacts", [])
     files = found if isinstance(found, list) else []
     blobs = [part for name in ("output", "errors", "result") if isinstance(part := reply.pop(name, b""), bytes)]
-    head = {**reply, "token": request["token"], "names": [name for name, _ in files]}
+    head = {**reply, "token": token, "names": [name for name, _ in files]}
     _send(head, blobs + [body for _, body in files])
 
 
@@ -65,6 +67,7 @@ def _execute(job: Job) -> wire.Reply:
 def _start(job: Job, pipes: confine.Pipes, group: "cgroup.Group") -> Started:
     work = os.open(WORK, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     folder.fill(work, job.files)
+    job.files.clear()
     rules = seccomp.assemble(shared=False, same_user=False)
 
     def last() -> None:

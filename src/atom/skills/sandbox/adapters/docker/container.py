@@ -23,7 +23,7 @@ OWN_PROCESSES = 1
 LAYERS = "/layers"
 SHARED = 65_536  # bytes of /dev/shm: enough for the semaphores of libraries, no way around the disk's limit
 OOM_SCORE = 500  # the machine is out of memory: a container goes before everything else
-NANO = 1_000_000_000
+LEAST_QUOTA = 1000  # microseconds, that an engine takes
 
 # Takes the supervisor's modules as they are here, so that an image needs a Python and nothing of Atom.
 BOOT = """
@@ -168,7 +168,7 @@ def creation(image: str, shape: Shape, labels: Mapping[str, str], runtime: str) 
             "Memory": memory,
             "MemorySwap": memory,
             "CpuPeriod": PERIOD,
-            "CpuQuota": int(shape.cpus * PERIOD),
+            "CpuQuota": max(LEAST_QUOTA, int(shape.cpus * PERIOD)),
             "PidsLimit": shape.pids + OWN_PROCESSES,
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges", f"seccomp={profile.text()}"],
