@@ -5,32 +5,42 @@
 `print(1)` from start to result, in turns with the plain process and with the backend's bare command (what a person
 would type: the same namespaces or rules, no supervisor, limits or collected output), so that a busy machine is busy for
 all; the ratio is of the medians. A campaign counts 1,000 executions before it looks for what they left.
+
+Docker is measured with the engine and the image of the settings, else, as root, with an engine of its own: each
+container started for its execution against `docker run`, and then with containers that wait.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # started as a program
+
 from atom.infra.log import configure
 from atom.settings import SandboxSettings
+from atom.skills.sandbox.adapters.docker.sandbox import DockerSandbox
 from atom.skills.sandbox.adapters.keeper import SOURCE
 from atom.skills.sandbox.adapters.supervised import SupervisedSandbox
 from atom.skills.sandbox.egress import Outside
 from atom.skills.sandbox.models import ExitReason, Language, Limits, Spec
 from atom.skills.sandbox.place import NOBODY, Place
-from atom.skills.sandbox.service import backends
+from atom.skills.sandbox.service import Backend, backends
 from atom.skills.sandbox.supervisor import cgroup, tree
+from tests.support.own_docker import IMAGE, NoDockerError, running
 
 AT_ONCE = 50
 GOAL = 1.6  # of the bare command
+POOLED_GOAL = 250  # milliseconds from start to result
 PRINT = b"print(1)"
 HOSTS = ("example.com",)
 REQUESTS = 200
@@ -56,6 +66,12 @@ landlock.restrict(read=[*landlocked.SYSTEM, *landlocked.DEVICES], write=["/dev/n
 seccomp.install(seccomp.assemble(shared=True, same_user=True))
 os.execve(sys.argv[1], sys.argv[1:], {{}})
 """
+
+
+BARE_DOCKER = [
+    *("run", "--rm", "--network", "none", "--read-only", "--tmpfs", "/work", "--memory", "2g", "--pids-limit", "128"),
+    *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "65534:65534", "--init"),
+]
 
 
 @dataclass(slots=True)
@@ -94,9 +110,15 @@ class Traces:
     mounts: int
     files: int
     descriptors: int
+    containers: int
 
     @classmethod
-    def look(cls, place: Place) -> "Traces":
+    async def look(cls, sandbox: Backend) -> "Traces":
+        place = sandbox.place
+        containers = []
+        if isinstance(sandbox, DockerSandbox):
+            await sandbox.pool.settled()
+            containers = await sandbox.pool.maker.engine.call("GET", "/containers/json", query={"all": "1"})
         places = cgroup.parents()
         folders = {Path(folder) for folder in (places[1].values() if places else ())}
         return cls(
@@ -105,6 +127,7 @@ class Traces:
             mounts=len(Path("/proc/self/mountinfo").read_text("utf-8").splitlines()),
             files=sum(1 for _ in place.folder.iterdir()),
             descriptors=len(list(Path("/proc/self/fd").iterdir())),
+            containers=len(containers),
         )
 
 
@@ -112,17 +135,18 @@ def everyone() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
-def timed(command: list[str]) -> float:
-    """As the user a program would have: root's own rights would be another measurement."""
+def timed(command: list[str], *, as_nobody: bool = True) -> float:
+    """As the user a program would have: root's own rights would be another measurement. Only an engine needs them."""
+    drop = as_nobody and os.geteuid() == 0
     began = time.perf_counter()
     done = subprocess.run(
         command,
-        env={},
+        env={} if as_nobody else {"HOME": "/nonexistent"},
         capture_output=True,
         check=False,
-        user=NOBODY if os.geteuid() == 0 else None,
-        group=NOBODY if os.geteuid() == 0 else None,
-        extra_groups=() if os.geteuid() == 0 else None,
+        user=NOBODY if drop else None,
+        group=NOBODY if drop else None,
+        extra_groups=() if drop else None,
     )
     taken = (time.perf_counter() - began) * 1000
     if done.stdout != b"1\n":
@@ -134,7 +158,7 @@ def program(source: bytes = PRINT, hosts: tuple[str, ...] = ()) -> Spec:
     return Spec(Language.PYTHON, "main", {"main": source}, limits=Limits(seconds=120), hosts=hosts)
 
 
-async def execution(sandbox: SupervisedSandbox, hosts: tuple[str, ...] = ()) -> float:
+async def execution(sandbox: Backend, hosts: tuple[str, ...] = ()) -> float:
     began = time.perf_counter()
     done = await sandbox.run(program(hosts=hosts))
     taken = (time.perf_counter() - began) * 1000
@@ -143,20 +167,25 @@ async def execution(sandbox: SupervisedSandbox, hosts: tuple[str, ...] = ()) -> 
     return taken
 
 
-def commands(sandbox: SupervisedSandbox) -> tuple[list[str], list[str]]:
+def commands(sandbox: Backend) -> tuple[list[str], list[str]]:
     """The plain process, and the backend's bare command."""
     plain = [*sandbox.interpreters[Language.PYTHON].command("")[:-1], "-c", PRINT.decode()]
+    if isinstance(sandbox, DockerSandbox):
+        maker = sandbox.pool.maker
+        here = [shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable, *plain[1:]]
+        return here, [shutil.which("docker") or "docker", "-H", maker.engine.host, *BARE_DOCKER, maker.image, *plain]
     if sandbox.name == "bwrap":
         return plain, [sandbox.bwrap, *BARE_BWRAP, "--", *plain]
     return plain, [plain[0], "-I", "-S", "-c", BARE_LANDLOCK, *plain]
 
 
-async def start_to_result(sandbox: SupervisedSandbox, rounds: int) -> Times:
+async def start_to_result(sandbox: Backend, rounds: int) -> Times:
     plain, bare = commands(sandbox)
     found = Times()
     for turn in range(rounds + 2):
-        one, two = timed(plain), timed(bare)
-        pair = [await execution(sandbox, hosts) for hosts in ((), HOSTS)[:: 1 - turn % 2 * 2]]
+        one, two = timed(plain), timed(bare, as_nobody=not isinstance(sandbox, DockerSandbox))
+        with_hosts = () if isinstance(sandbox, DockerSandbox) else HOSTS  # a container reaches none
+        pair = [await execution(sandbox, hosts) for hosts in ((), with_hosts)[:: 1 - turn % 2 * 2]]
         three, four = pair[:: 1 - turn % 2 * 2]  # each is the first as often as the other
         if turn >= 2:  # the first ones read the disk
             found.plain.append(one)
@@ -193,7 +222,7 @@ async def requests(sandbox: SupervisedSandbox) -> float:
     return float(done.stdout)
 
 
-async def many(sandbox: SupervisedSandbox, count: int, at_once: int) -> float:
+async def many(sandbox: Backend, count: int, at_once: int) -> float:
     """Executions a second."""
     turns = asyncio.Semaphore(at_once)
 
@@ -206,15 +235,16 @@ async def many(sandbox: SupervisedSandbox, count: int, at_once: int) -> float:
     return count / (time.perf_counter() - began)
 
 
-async def measure(sandbox: SupervisedSandbox, rounds: int, executions: int) -> list[Row]:
+async def measure(sandbox: Backend, rounds: int, executions: int) -> list[Row]:
     name = sandbox.name
     report = await sandbox.probe()
-    before = Traces.look(sandbox.place)
+    await execution(sandbox)  # whatever is kept open from now on is open
+    before = await Traces.look(sandbox)
     times = await start_to_result(sandbox, rounds)
     plain, bare, ours = (statistics.median(values) for values in (times.plain, times.bare, times.ours))
     at_once = await many(sandbox, AT_ONCE, AT_ONCE)
     rate = await many(sandbox, executions, os.cpu_count() or 1)
-    after = Traces.look(sandbox.place)
+    after = await Traces.look(sandbox)
     absent = [guarantee for guarantee, found in report.evidence.items() if not found.level]
     left: Callable[[str], float] = lambda what: max(0, getattr(after, what) - getattr(before, what))  # noqa: E731
     return [
@@ -223,9 +253,7 @@ async def measure(sandbox: SupervisedSandbox, rounds: int, executions: int) -> l
         Row(f"{name}: print(1), start to result", ours, "ms"),
         Row(f"{name}: the fastest of them", min(times.ours), "ms"),
         Row(f"{name}: start to result / bare command", ours / bare, "x", GOAL),
-        Row(f"{name}: print(1), with a host it may reach", statistics.median(times.with_hosts), "ms"),
-        Row(f"{name}: with a host / without", statistics.median(times.with_hosts) / ours, "x"),
-        Row(f"{name}: a request through the proxy", await requests(sandbox), "ms"),
+        *(await reaching(sandbox, times) if isinstance(sandbox, SupervisedSandbox) else ()),
         Row(f"{name}: {AT_ONCE} at once", at_once, "1/s"),
         Row(f"{name}: {executions} in turns", rate, "1/s"),
         Row(f"{name}: guarantees that are absent", len(absent), ""),
@@ -233,12 +261,60 @@ async def measure(sandbox: SupervisedSandbox, rounds: int, executions: int) -> l
     ]
 
 
-async def run(rounds: int, executions: int) -> list[Row]:
-    found: list[Row] = []
-    for sandbox in backends(SandboxSettings(), Place.open()):
-        found += await measure(sandbox, rounds, executions)
+async def reaching(sandbox: SupervisedSandbox, times: Times) -> list[Row]:
+    with_hosts, name = statistics.median(times.with_hosts), sandbox.name
+    return [
+        Row(f"{name}: print(1), with a host it may reach", with_hosts, "ms"),
+        Row(f"{name}: with a host / without", with_hosts / statistics.median(times.ours), "x"),
+        Row(f"{name}: a request through the proxy", await requests(sandbox), "ms"),
+    ]
+
+
+async def pooled(sandbox: DockerSandbox, rounds: int) -> list[Row]:
+    """With a container that waits at each start, and as many a second as the pool has them."""
+    await sandbox.probe()
+    found = []
+    for _ in range(rounds):
+        while len(sandbox.pool.ready) < sandbox.pool.size:
+            await asyncio.sleep(0.01)
+        found.append(await execution(sandbox))
+    rate = await many(sandbox, rounds, os.cpu_count() or 1)
+    name = f"docker, {sandbox.pool.size} waiting"
+    return [
+        Row(f"{name}: print(1), start to result", statistics.median(found), "ms", POOLED_GOAL),
+        Row(f"{name}: the fastest of them", min(found), "ms"),
+        Row(f"{name}: {rounds} in turns", rate, "1/s"),
+    ]
+
+
+async def all_of(settings: SandboxSettings) -> AsyncIterator[Backend]:
+    for sandbox in backends(settings, Place.open()):
+        yield sandbox
         await sandbox.close()
+
+
+async def run(rounds: int, executions: int, engine: dict[str, object]) -> list[Row]:
+    found: list[Row] = []
+    async for sandbox in all_of(SandboxSettings.model_validate({**engine, "pool": 0})):
+        found += await measure(sandbox, rounds, executions)
+    if engine:
+        async for sandbox in all_of(SandboxSettings.model_validate({**engine, "backend": "docker"})):
+            if isinstance(sandbox, DockerSandbox):
+                found += await pooled(sandbox, rounds)
     return found
+
+
+def engine_for(stack: ExitStack) -> dict[str, object]:
+    """The settings' engine, where there is one; else one of our own, where one can run."""
+    settings = SandboxSettings()
+    if Path(settings.docker_host.removeprefix("unix://")).is_socket():
+        return {"docker_host": settings.docker_host, "image": settings.image}
+    try:
+        own = stack.enter_context(running())
+    except NoDockerError as error:
+        print(f"docker is not measured: {error}", file=sys.stderr)
+        return {}
+    return {"docker_host": own.host, "image": IMAGE}
 
 
 def main() -> None:
@@ -249,7 +325,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the report there")
     options = parser.parse_args()
     configure("error", None)
-    found = asyncio.run(run(options.rounds, options.executions))
+    with ExitStack() as stack:
+        found = asyncio.run(run(options.rounds, options.executions, engine_for(stack)))
     print("\n".join(row.line() for row in found))
     if options.json:
         report = {"rounds": options.rounds, "rows": [row.plain() for row in found]}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "test-prerequisites"
-PROGRAMS = ("psql", "pg_isready", "jq", "curl", "redis-server", "bwrap")
+PROGRAMS = ("psql", "pg_isready", "jq", "curl", "redis-server", "bwrap", "dockerd")
 APT = """#!/bin/sh
 echo "$*" >>{log}
 case "$*" in
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in ("bash", "env", "timeout", "touch"):
         (folder / name).symlink_to(shutil.which(name) or "")
-    for name in ("pg_isready", "curl", "redis-server", "bwrap"):
+    for name in ("pg_isready", "curl", "redis-server", "bwrap", "dockerd"):
         program(folder, name, "#!/bin/sh\n")
     return folder
 
@@ -85,3 +85,15 @@ def test_without_rights_it_names_what_is_missing_and_the_command(path: Path) -> 
 
 def test_without_apt_it_only_names_what_is_missing(path: Path) -> None:
     assert run(path, uid=0).splitlines() == ["test: missing psql jq: the tests that drive them are skipped by name"]
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_an_engine_is_installed_only_by_root_and_where_it_would_not_stay(path: Path, uid: int) -> None:
+    (path / "dockerd").unlink()
+    for name in ("psql", "jq"):
+        program(path, name, "#!/bin/sh\n")
+    log = apt(path)
+    managed = Path("/run/systemd/system").is_dir()  # of the machine that the test runs on
+    said = run(path, uid=uid)
+    assert ("installing docker.io" in said) == (uid == 0 and not managed)
+    assert log.exists() == (uid == 0 and not managed)

@@ -52,4 +52,6 @@ def _print(out: Output, report: Report) -> None:
         out.write(f"  {guarantee:<{width}}  ")
         out.write(f"{found.level!s:<11}  ", STYLES[found.level])
         out.line(f"{found.canary}: {found.value}".splitlines()[0])
+    for note in report.notes:
+        out.note(note, "yellow")
     out.line()

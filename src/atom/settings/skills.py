@@ -10,9 +10,24 @@ from atom.settings.kinds import Group, Names, Size
 
 
 class SandboxSettings(Group):
-    backend: Literal["auto", "bwrap", "landlock"] = Field(
+    backend: Literal["auto", "bwrap", "landlock", "docker"] = Field(
         default="auto",
-        description="What confines skills. auto: bubblewrap where it works, else Landlock. Never a plain process.",
+        description="What confines skills. auto: bubblewrap where it works, else Landlock, else Docker. "
+        "Never a plain process.",
+    )
+    docker_host: str = Field(
+        default="unix:///var/run/docker.sock",
+        pattern="^unix:///.+",
+        description="The socket of the Docker engine, for the backend docker.",
+    )
+    docker_runtime: str | None = Field(
+        default=None,
+        description="The engine's runtime for containers. Unset: runsc (gVisor) where it is there and keeps enough, "
+        "else the engine's own.",
+    )
+    image: str = Field(default="atom-sandbox:latest", min_length=1, description="The image of the backend docker.")
+    pool: int = Field(
+        default=2, ge=0, le=64, description="Containers that are started ahead, each for one execution (docker)."
     )
     memory: Size = Field(default="2g", description="Memory one execution may hold: bytes, or with k, m or g behind.")
     cpus: float = Field(default=2.0, ge=0.1, le=1024, description="Processors one execution may keep busy.")

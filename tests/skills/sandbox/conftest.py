@@ -7,21 +7,24 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from atom.settings import SandboxSettings
 from atom.skills.sandbox import service
+from atom.skills.sandbox.adapters.docker.container import PREFIX
 from atom.skills.sandbox.adapters.keeper import SOURCE
 from atom.skills.sandbox.adapters.supervised import SupervisedSandbox
 from atom.skills.sandbox.languages import reachable
 from atom.skills.sandbox.models import Language, Limits, Report, Result, Spec
-from atom.skills.sandbox.place import Account, Place
+from atom.skills.sandbox.place import NOBODY, Account, Place
 from tests.support.outside import authority, serving
+from tests.support.own_docker import IMAGE, NoDockerError, OwnDocker, running
 from tests.support.site import HOST, Site
 
 ORDINARY = Account(61_234, 61_234)  # nobody's
-BACKENDS = [f"{backend}-{user}" for backend in ("bwrap", "landlock") for user in ("root", "ordinary")]
+BACKENDS = [f"{backend}-{user}" for backend in ("bwrap", "landlock") for user in ("root", "ordinary")] + ["docker-root"]
 
 # `attempt` says what came of a call; whatever is in `out` is the program's result.
 PRELUDE = """
@@ -49,13 +52,24 @@ atexit.register(tell)
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A sandbox and whom its supervisors run as."""
+    """A sandbox, and its engine."""
 
-    sandbox: SupervisedSandbox
+    sandbox: service.Backend
     report: Report
+    docker: OwnDocker | None = None
+
+    @property
+    def reaching(self) -> SupervisedSandbox:
+        """One that can let a program reach hosts; skips where it is a container, which has none."""
+        if not isinstance(self.sandbox, SupervisedSandbox):
+            pytest.skip("a container reaches no hosts")
+        return self.sandbox
 
     @property
     def owner(self) -> tuple[int, int] | None:
+        """Whom its supervisors run as; None: this process's user."""
+        if self.docker is not None:
+            return NOBODY, NOBODY
         account = self.sandbox.place.account
         return None if account is None else (account.uid, account.gid)
 
@@ -81,12 +95,43 @@ class Box:
         assert isinstance(done.value, dict), (done.reason, done.detail, done.stderr)
         return done.value
 
-    def left(self) -> list[str]:
-        """What executions left in the sandbox's folder."""
-        return sorted(path.name for path in self.sandbox.place.folder.iterdir())
+    @property
+    def grouped(self) -> bool:
+        """Whether a control group bounds an execution."""
+        return self.docker is not None or self.owner is None
+
+    async def left(self) -> list[str]:
+        """What executions left in the sandbox's folder, or of containers."""
+        if self.docker is None or isinstance(self.sandbox, SupervisedSandbox):
+            return sorted(path.name for path in self.sandbox.place.folder.iterdir())
+        await self.sandbox.pool.settled()
+        return [name for name in self.docker.containers() if not name.startswith(f"{PREFIX}ready-")]
+
+    async def kill_supervisor(self, execution_id: UUID) -> None:
+        """By force, from outside."""
+        if self.docker is None:
+            assert isinstance(self.sandbox, SupervisedSandbox)
+            self.sandbox.running[execution_id].kill()
+        else:
+            self.docker.kill(f"{PREFIX}{execution_id}")
+
+    def settings(self) -> SandboxSettings:
+        """Those that open such a sandbox once more."""
+        return settings_of(self.sandbox.name, self.docker)
 
 
-def sandbox_of(name: str, parent: Path) -> SupervisedSandbox:
+def settings_of(backend: str, docker: OwnDocker | None) -> SandboxSettings:
+    engine = {} if docker is None else {"docker_host": docker.host, "image": IMAGE, "pool": 1}
+    return SandboxSettings.model_validate({"backend": backend, **engine})
+
+
+def supervised(name: str, parent: Path) -> SupervisedSandbox:
+    found = sandbox_of(name, parent)
+    assert isinstance(found, SupervisedSandbox)
+    return found
+
+
+def sandbox_of(name: str, parent: Path, docker: OwnDocker | None = None) -> service.Backend:
     """Skips, with the reason, where this machine cannot run it."""
     backend, user = name.split("-")
     account = ORDINARY if user == "ordinary" and os.geteuid() == 0 else None
@@ -94,11 +139,10 @@ def sandbox_of(name: str, parent: Path) -> SupervisedSandbox:
         pytest.skip("these tests do not run as root")
     if account is not None and not reachable(Path(SOURCE), as_other=True):
         pytest.skip(f"an ordinary user cannot read {SOURCE}")
-    settings = SandboxSettings.model_validate({"backend": backend})
-    found = list(service.backends(settings, Place.open(parent, account)))
+    found = list(service.backends(settings_of(backend, docker), Place.open(parent, account)))
     if not found:
         pytest.skip("bubblewrap is not installed (apt-get install bubblewrap)")
-    if Language.PYTHON not in found[0].interpreters:
+    if docker is None and Language.PYTHON not in found[0].interpreters:
         pytest.skip("there is no Python that an ordinary user can execute")
     return found[0]
 
@@ -117,18 +161,31 @@ def open_folder() -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session")
+def docker() -> Iterator[OwnDocker]:
+    """An engine with the image of the tests; skips, with the reason, where none can run."""
+    try:
+        with running() as own:
+            yield own
+    except NoDockerError as error:
+        pytest.skip(f"no Docker engine: {error}")
+
+
 @pytest.fixture(scope="session", params=BACKENDS)
 async def box(request: pytest.FixtureRequest) -> AsyncIterator[Box]:
+    engine = request.getfixturevalue("docker") if request.param.startswith("docker") else None
     with passable() as parent:
-        sandbox = sandbox_of(request.param, parent)
+        sandbox = sandbox_of(request.param, parent, engine)
         report = await sandbox.probe()
-        yield Box(sandbox, report)
+        yield Box(sandbox, report, engine)
         await sandbox.close()
+        assert engine is None or not engine.containers(), "a container is left"
+        assert engine is None or not engine.volumes(), "a volume is left"
         assert not list(sandbox.place.folder.iterdir()), "an execution left something"
 
 
 @pytest.fixture
 async def site(box: Box, tmp_path: Path) -> AsyncIterator[Site]:
-    own = authority(tmp_path, HOST)
+    sandbox, own = box.reaching, authority(tmp_path, HOST)
     async with serving() as plain, serving(own.context) as tls:
-        yield Site(box.sandbox, plain, tls, own.pem)
+        yield Site(sandbox, plain, tls, own.pem)

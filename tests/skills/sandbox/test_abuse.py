@@ -37,8 +37,8 @@ async def test_15_a_child_that_was_ended_for_memory_is_told_though_its_parent_go
         limits=Limits(memory=128 * MIB, seconds=60),
     )
     assert done.stdout == b"went on\n"
-    grouped = box.owner is None  # else the child is told by its own limit, and may cope with it
-    assert done.reason is (ExitReason.OOM if grouped else ExitReason.OK), (done.detail, done.stderr)
+    # Without a group the child is told by its own limit, and may cope with it.
+    assert done.reason is (ExitReason.OOM if box.grouped else ExitReason.OK), (done.detail, done.stderr)
 
 
 async def test_16_a_fork_storm_stops_at_the_limit(box: Box) -> None:

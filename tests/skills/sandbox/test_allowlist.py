@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from atom.skills.sandbox.adapters.keeper import Keeper
+from atom.skills.sandbox.adapters.supervised import SupervisedSandbox
 from atom.skills.sandbox.canaries.host import bait
 from atom.skills.sandbox.canaries.hosts import reach
 from atom.skills.sandbox.egress import Bounds, Gate, Outside
@@ -80,7 +81,7 @@ async def attempted(box: Box) -> AsyncIterator[tuple[dict[str, str], Result, lis
     """What came of going past the proxy, and what was felt outside."""
     with bait(box.owner) as host:
         async with serving() as plain:
-            sandbox = replace(box.sandbox, outside=Outside(Names(), (f"internal:{HOST}:{plain.port}",)))
+            sandbox = replace(box.reaching, outside=Outside(Names(), (f"internal:{HOST}:{plain.port}",)))
             tries = "".join(f"attempt({name!r}, lambda: {body})\n" for name, body in DIRECT.items())
             given = {**host.told(), "plain": plain.port}
             here = replace(box, sandbox=sandbox)
@@ -154,7 +155,7 @@ for name in ("one", "two"):
 """
     async with serving() as server:
         inner = tuple(f"internal:{name}.example:{server.port}" for name in ("one", "two"))
-        sandbox = replace(box.sandbox, outside=Outside(Names(), inner))
+        sandbox = replace(box.reaching, outside=Outside(Names(), inner))
         body = source.replace("PORT", str(server.port)).encode()
         runs = [
             sandbox.run(Spec(Language.PYTHON, "main", {"main": body}, hosts=(f"{name}.example:{server.port}",)))
@@ -192,7 +193,7 @@ except OSError as error:
     print(error)
 """
     spec = Spec(Language.PYTHON, "main", {"main": source.encode()}, hosts=("example.com",))
-    done = await box.sandbox._supervise(spec, gate)
+    done = await box.reaching._supervise(spec, gate)
     assert done.reason is ExitReason.OK, (done.detail, done.stderr)
     assert b"Connection refused" in done.stdout
 
@@ -248,6 +249,7 @@ async def test_where_calls_cannot_be_handed_over_hosts_are_absent_and_the_rest_h
     python.write_text(SOMEBODY_LISTENS)
     python.chmod(0o755)
     found = sandbox_of(name, open_folder)
+    assert isinstance(found, SupervisedSandbox)
     sandbox = replace(found, keeper=Keeper(found.place, str(python)))
     report = await sandbox.probe()
     seen = report.evidence[Guarantee.NET_ALLOWLIST]

@@ -41,7 +41,7 @@ async def test_packages_can_be_imported(box: Box, open_folder: Path) -> None:
     assert shell.stdout == b"1.5\n", shell.stderr
     without = await run(box, "import one")
     assert without.reason is ExitReason.ERROR
-    assert box.left() == []
+    assert await box.left() == []
 
 
 async def test_the_standard_library_and_the_skills_own_modules_go_first(box: Box, open_folder: Path) -> None:

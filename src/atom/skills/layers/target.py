@@ -37,14 +37,19 @@ async def target_of(python: str) -> Target:
     try:
         async with asyncio.timeout(SECONDS):
             said, _ = await process.communicate()
-        found = json.loads(said)
-    except (TimeoutError, ValueError) as error:
+        return read(said)
+    except (TimeoutError, ValueError, KeyError, TypeError) as error:
         raise _unanswered(python) from error
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return Target(found["version"], found["tag"], tuple(platform_tags()), found["markers"])
+
+
+def read(said: bytes) -> Target:
+    """What ASK printed. Raises ValueError, KeyError, TypeError for anything else."""
+    found = json.loads(said)
+    return Target(str(found["version"]), str(found["tag"]), tuple(platform_tags()), dict(found["markers"]))
 
 
 def _unanswered(python: str) -> BuildFailedError:

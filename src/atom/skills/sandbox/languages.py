@@ -12,6 +12,12 @@ from atom.skills.sandbox.models import Language
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 SYSTEM = Path("/usr")
+# Isolated, without site: nothing that lies beside the program or in a variable runs before it.
+OPTIONS: Mapping[Language, tuple[str, ...]] = {
+    Language.PYTHON: ("-I", "-S", "-B", "-X", "utf8"),
+    Language.BASH: ("--noprofile", "--norc"),
+    Language.NODE: (),
+}
 
 
 # What `python ./entry` does, with more on the path, behind the standard library: modules beside the entry, then layers
@@ -63,20 +69,18 @@ def find(*, as_other: bool) -> Mapping[Language, Interpreter]:
 
 
 def _python(*, as_other: bool) -> Interpreter | None:
-    # Isolated, without site: nothing that lies beside the program or in a variable runs before it.
-    options = ("-I", "-S", "-B", "-X", "utf8")
     own = Path(sys.executable).resolve()
     for path in (own, *map(Path, (f"{folder}/python3" for folder in PATH.split(":")))):
         if path.exists() and reachable(path.resolve(), as_other=as_other):
             real = path.resolve()
             read = () if real.is_relative_to(SYSTEM) else (str(real.parent.parent),)
-            return Interpreter(str(real), options, read, LAUNCH)
+            return Interpreter(str(real), OPTIONS[Language.PYTHON], read, LAUNCH)
     return None
 
 
 def _bash() -> Interpreter | None:
     path = shutil.which("bash", path=PATH)
-    return Interpreter(path, ("--noprofile", "--norc")) if path else None
+    return Interpreter(path, OPTIONS[Language.BASH]) if path else None
 
 
 def _node() -> Interpreter | None:

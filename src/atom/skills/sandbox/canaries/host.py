@@ -1,6 +1,7 @@
 """What the canaries are to find, or not to find, on the machine's side: files, sockets, a process with a secret."""
 
 import contextlib
+import hashlib
 import os
 import secrets
 import shutil
@@ -31,6 +32,7 @@ class Host:
         """What the canary needs to know."""
         return {
             "run": self.run,
+            "digests": digests(),
             "secret": self.secret,
             "secret_file": str(self.file),
             "port": self.tcp.getsockname()[1],
@@ -62,6 +64,15 @@ class Host:
         names = ("st_mode", "st_uid", "st_gid", "st_mtime_ns", "st_nlink")
         changes = [name for name in names if getattr(now, name) != getattr(before, name)]
         return changes + ([] if body == BAIT_BODY else ["its text"])
+
+
+def digests() -> list[str]:
+    """Of the machine's lists of users: an image may have such a file of its own, which tells nothing."""
+    found = []
+    for path in (Path("/etc/passwd"), Path("/etc/shadow")):
+        with contextlib.suppress(OSError):
+            found.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    return found
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ def tell(value):
 LOOK = (
     TELL
     + r"""
-import ctypes, ctypes.util, socket
+import ctypes, ctypes.util, hashlib, socket
 host = json.load(sys.stdin)
 libc = ctypes.CDLL(None, use_errno=True)
 found = {}
@@ -29,6 +29,13 @@ def attempt(name, call, open_word="open"):
 def read(path):
     with open(path, "rb") as file:
         return len(file.read(200))
+
+def read_the_machines(path):
+    with open(path, "rb") as file:
+        body = file.read()
+    if hashlib.sha256(body).hexdigest() not in host["digests"]:
+        raise OSError("another file")
+    return len(body)
 
 def write(path):
     os.close(os.open(path, os.O_WRONLY))
@@ -61,8 +68,8 @@ def create(family, kind):
     return "made"
 
 attempt("read host file", lambda: read(host["secret_file"]))
-attempt("read /etc/shadow", lambda: read("/etc/shadow"))
-attempt("read /etc/passwd", lambda: read("/etc/passwd"))
+attempt("read /etc/shadow", lambda: read_the_machines("/etc/shadow"))
+attempt("read /etc/passwd", lambda: read_the_machines("/etc/passwd"))
 attempt("list /root", lambda: os.listdir("/root"))
 attempt("change host file", lambda: overwrite(host["secret_file"]))
 attempt("truncate host file", lambda: os.truncate(host["secret_file"], 0))

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from atom.errors import AtomError
 from atom.settings import SandboxSettings, take_away
 from atom.skills.layers.service import open_layers
 from atom.skills.sandbox.errors import NoSandboxError
+from atom.skills.sandbox.runner.inside import target_inside
 from atom.skills.sandbox.runner.server import Runner
 from atom.skills.sandbox.service import open_sandbox
 
@@ -80,6 +81,8 @@ async def _open(settings: SandboxSettings, place: Place) -> Runner:
         return Runner(place.key, None, None, error)
     try:
         layers = await open_layers(settings, place.home)
+        if sandbox.name == "docker":  # its image has a Python of its own
+            layers = replace(layers, target=await target_inside(sandbox))
         await layers.sweep(UNUSED)
     except (AtomError, OSError) as error:  # scripts without packages need none
         log.warning("sandbox.no_layers", error=str(error))
