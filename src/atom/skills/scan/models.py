@@ -1,0 +1,146 @@
+"""What is read out of one text of a bundle, and what is made of all of them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Flag, StrEnum, auto
+
+from atom.skills.findings import Finding, Rule, Severity
+from atom.skills.ports import Language, TooComplexError
+
+MOST_ACTS = 20_000  # of one text
+STEPS = 2_000_000  # of work on one bundle, counted so that a bundle has the same verdict on every machine
+
+
+class Weight(StrEnum):
+    """Who carries it out: the machine, the agent that reads it, or nobody because it is told as something bad."""
+
+    CODE = "code"
+    INSTRUCTION = "instruction"
+    DESCRIBED = "described"
+
+
+class Kind(StrEnum):
+    """What code may do. The values are the keys of a declaration."""
+
+    NETWORK = "hosts"
+    COMMAND = "commands"
+    ENV = "env"
+    READ = "reads"
+    WRITE = "writes"
+    PACKAGE = "packages"
+    DYNAMIC = "dynamic"
+
+
+class Label(Flag):
+    """Where a value comes from."""
+
+    NONE = 0
+    CREDENTIAL = auto()  # what lies where credentials lie
+    OWN_SECRET = auto()  # a .env file, an agent's memory
+    ENVIRONMENT = auto()  # all of it
+    DOWNLOADED = auto()
+    DECODED = auto()
+
+
+UNKNOWN = "?"
+"""A host, command or path that is put together only when it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """`at` counts characters of the text that was read. `value`: a host, command, name, path or package."""
+
+    kind: Kind
+    value: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    rule: Rule
+    severity: Severity
+    at: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """A program inside of another one, as what stands behind `bash -c`."""
+
+    language: Language
+    text: str
+    at: int
+
+
+@dataclass(slots=True)
+class Budget:
+    """Work that is left. Raises TooComplexError when there is none."""
+
+    left: int = STEPS
+
+    def spend(self, steps: int = 1) -> None:
+        self.left -= steps
+        if self.left < 0:
+            raise TooComplexError
+
+
+@dataclass(slots=True)
+class Notes:
+    """What one text does, as it is found."""
+
+    budget: Budget
+    acts: list[Act] = field(default_factory=list)
+    suspicions: list[Suspicion] = field(default_factory=list)
+    inner: list[Inner] = field(default_factory=list)
+
+    def act(self, kind: Kind, value: str, at: int) -> None:
+        self.budget.spend()
+        if len(self.acts) >= MOST_ACTS:
+            raise TooComplexError
+        self.acts.append(Act(kind, value, at))
+
+    def suspect(self, rule: Rule, severity: Severity, at: int, message: str) -> None:
+        self.budget.spend()
+        self.suspicions.append(Suspicion(rule, severity, at, message))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A text of a file. It begins behind line `line` of it, each of its lines behind `indent` characters."""
+
+    file: str
+    text: str
+    language: Language
+    weight: Weight = Weight.CODE
+    line: int = 0
+    indent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """By kind, sorted: `code` is what scripts do, `instructions` what the agent is told to."""
+
+    code: Mapping[Kind, tuple[str, ...]]
+    instructions: Mapping[Kind, tuple[str, ...]]
+
+    def plain(self) -> dict[str, dict[str, list[str]]]:
+        """What is empty is left out."""
+        parts = {"code": _plain(self.code), "instructions": _plain(self.instructions)}
+        return {name: part for name, part in parts.items() if part}
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """`findings` are in the order of files and places."""
+
+    seen: Seen
+    findings: tuple[Finding, ...]
+
+    @property
+    def worst(self) -> Severity | None:
+        found = {one.severity for one in self.findings}
+        return next((one for one in Severity if one in found), None)
+
+
+def _plain(part: Mapping[Kind, Iterable[str]]) -> dict[str, list[str]]:
+    return {kind.value: [*values] for kind, values in sorted(part.items()) if values}
