@@ -84,6 +84,7 @@ def test_it_names_every_way_in(operations: list[tuple[str, str, dict[str, Any]]]
         "post /api/skills/import", "get /api/skills", "get /api/skills/lock", "get /api/skills/{skill}",
         "put /api/skills/{skill}/access", "get /api/skills/{skill}/versions/{version}",
         "get /api/skills/{skill}/versions/{version}/files/{path}",
+        "get /api/skills/{skill}/versions/{version}/scan",
         "post /api/skills/{skill}/versions/{version}/approve", "post /api/skills/{skill}/versions/{version}/activate",
         "post /api/skills/{skill}/versions/{version}/disable", "post /api/skills/{skill}/versions/{version}/retire",
         "get /api/jobs/{job_id}", "post /api/jobs/{job_id}/cancel", "get /api/openapi.json",

@@ -8,6 +8,7 @@ from atom.cli.options import Json, example
 from atom.cli.output import Output
 from atom.cli.skill_path import SkillPath, existing, unread
 from atom.cli.skills_registry import add_to_skills
+from atom.cli.skills_scan import scan
 from atom.skills.adapters.grammars import TreeSitter
 from atom.skills.bundle.reading import read_path
 from atom.skills.errors import BundleError
@@ -17,6 +18,7 @@ from atom.skills.validation.service import Report, Validator
 app = typer.Typer()
 STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "dim"}
 add_to_skills(app)
+app.command(epilog=example("atom skills scan ./my-skill"))(scan)
 app.add_typer(sandbox.app, name="sandbox")
 
 

@@ -7,10 +7,14 @@ from typing import Any
 from atom.agents.service import AgentService
 from atom.events.service import Outbox
 from atom.skills.adapters.grammars import TreeSitter
+from atom.skills.bundle.models import Bundle
 from atom.skills.bundle.reading import read_bytes
+from atom.skills.manifest.reading import read
 from atom.skills.registry.records import checked_name, row_of
 from atom.skills.registry.service import Registry
 from atom.skills.registry.using import Use
+from atom.skills.scan.models import Scan
+from atom.skills.scan.service import Scanner
 from atom.skills.validation.service import Validator
 
 READERS = 2  # a bundle of 20 MB costs seconds of a processor
@@ -24,6 +28,7 @@ class Reader:
     """
 
     validator: Validator
+    scanner: Scanner
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READERS))
 
     async def read(self, data: bytes, name: str) -> tuple[str, dict[str, Any]]:
@@ -33,7 +38,14 @@ class Reader:
 
     def _read(self, data: bytes, name: str) -> tuple[str, dict[str, Any]]:
         report = self.validator.validate(read_bytes(data, name))
-        return checked_name(report), row_of(report)
+        return checked_name(report), row_of(report, self.scanner.scan(report.bundle, report.manifest.metadata))
+
+    async def scan(self, bundle: Bundle) -> Scan:
+        """Of a stored content, by the rules as they are now. The caller has taken a turn."""
+        return await asyncio.to_thread(self._scan, bundle)
+
+    def _scan(self, bundle: Bundle) -> Scan:
+        return self.scanner.scan(bundle, read(bundle).manifest.metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +56,5 @@ class SkillLayer:
 
 
 def build_skills(agents: AgentService, outbox: Outbox) -> SkillLayer:
-    return SkillLayer(Registry(agents, outbox), Reader(Validator(TreeSitter())), Use(agents))
+    grammars = TreeSitter()
+    return SkillLayer(Registry(agents, outbox), Reader(Validator(grammars), Scanner(grammars)), Use(agents))

@@ -15,13 +15,15 @@ KEY = "atom"
 MOST = 500
 KEYS: Mapping[str, str] = {  # of a declaration: each kind in the words that authors use
     "hosts": "hosts", "network": "hosts", "domains": "hosts", "egress": "hosts",
-    "commands": "commands", "command": "commands", "subprocess": "commands", "bins": "commands", "binaries": "commands", "programs": "commands",
+    "commands": "commands", "command": "commands", "subprocess": "commands", "bins": "commands",
+    "binaries": "commands", "programs": "commands",
     "env": "env", "environment": "env", "secrets": "env", "variables": "env",
     "paths": "paths", "files": "paths", "filesystem": "paths", "reads": "paths", "writes": "paths",
     "packages": "packages", "dependencies": "packages", "requirements": "packages",
 }  # fmt: skip
 KINDS: Mapping[str, Sequence[Kind]] = {
-    "hosts": (Kind.NETWORK,), "commands": (Kind.COMMAND,), "env": (Kind.ENV,), "paths": (Kind.READ, Kind.WRITE), "packages": (Kind.PACKAGE,),
+    "hosts": (Kind.NETWORK,), "commands": (Kind.COMMAND,), "env": (Kind.ENV,), "paths": (Kind.READ, Kind.WRITE),
+    "packages": (Kind.PACKAGE,),
 }  # fmt: skip
 LISTED = re.compile(r"[,\s]+")
 
@@ -67,7 +69,8 @@ def compared(
                 if not matched and value != UNKNOWN and value not in seen.code.get(kind, ()):
                     yield _undeclared(name, value, at.get((kind, value), Place(manifest)), Severity.INFO)
         for one in sorted(allowed - used):
-            yield Finding(Rule.SCAN_UNUSED, Severity.INFO, Place(manifest), f"metadata.{KEY}.{name} declares {one!r}; nothing that was read uses it.",
+            yield Finding(Rule.SCAN_UNUSED, Severity.INFO, Place(manifest),
+            f"metadata.{KEY}.{name} declares {one!r}; nothing that was read uses it.",
                           "Take it out unless it is needed.")  # fmt: skip
 
 
@@ -100,12 +103,7 @@ def _words(value: Any) -> Iterable[str]:
     if isinstance(value, str):
         return [word for word in LISTED.split(value) if word and word.lower() not in {"none", "false", "no"}][:MOST]
     if isinstance(value, Mapping):
-        inner = [
-            word
-            for one in value.values()
-            if isinstance(one, list | tuple | str) and not isinstance(one, bool)
-            for word in _words(one)
-        ]
+        inner = [word for one in value.values() if isinstance(one, list | tuple | str) for word in _words(one)]
         nested = any(isinstance(one, list) for one in value.values())
         return inner[:MOST] if nested else [str(key) for key in value][:MOST]
     if isinstance(value, list | tuple):

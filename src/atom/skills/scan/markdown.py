@@ -16,17 +16,24 @@ SPAN = re.compile(r"`([^`\n]{3,2000})`")
 PROMPT = re.compile(r"^([ \t]*)(\$|%|>|#) (?=\S)")
 COMMENT = re.compile(r"<!--(.*?)(?:-->|\Z)", re.DOTALL)
 LANGUAGES = {
-    "bash": Language.SHELL, "sh": Language.SHELL, "shell": Language.SHELL, "zsh": Language.SHELL, "console": Language.SHELL, "shell-session": Language.SHELL,
-    "terminal": Language.SHELL, "python": Language.PYTHON, "py": Language.PYTHON, "python3": Language.PYTHON, "javascript": Language.JAVASCRIPT,
-    "js": Language.JAVASCRIPT, "node": Language.JAVASCRIPT, "typescript": Language.JAVASCRIPT, "ts": Language.JAVASCRIPT, "mjs": Language.JAVASCRIPT,
-    "jsx": Language.JAVASCRIPT, "tsx": Language.JAVASCRIPT, "fish": Language.SHELL, "cmd": Language.SHELL, "powershell": Language.SHELL, "ps1": Language.SHELL,
+    "bash": Language.SHELL, "sh": Language.SHELL, "shell": Language.SHELL, "zsh": Language.SHELL,
+    "console": Language.SHELL, "shell-session": Language.SHELL,
+    "terminal": Language.SHELL, "python": Language.PYTHON, "py": Language.PYTHON, "python3": Language.PYTHON,
+    "javascript": Language.JAVASCRIPT,
+    "js": Language.JAVASCRIPT, "node": Language.JAVASCRIPT, "typescript": Language.JAVASCRIPT,
+    "ts": Language.JAVASCRIPT, "mjs": Language.JAVASCRIPT,
+    "jsx": Language.JAVASCRIPT, "tsx": Language.JAVASCRIPT, "fish": Language.SHELL, "cmd": Language.SHELL,
+    "powershell": Language.SHELL, "ps1": Language.SHELL,
     "pwsh": Language.SHELL, "bat": Language.SHELL,
 }  # fmt: skip
 TEXTS = {"", "text", "txt", "markdown", "md", "plain", "plaintext", "prompt"}
 COMMANDS = {
-    "curl", "wget", "bash", "sh", "zsh", "sudo", "echo", "python", "python3", "node", "pip", "pip3", "npm", "npx", "eval", "base64", "powershell", "pwsh", "iwr",
-    "irm", "iex", "crontab", "nc", "ncat", "cat", "scp", "tar", "zip", "rsync", "chmod", "rm", "dd", "osascript", "launchctl", "systemctl", "security", "printenv",
-    "env", "source", "uv", "uvx", "pipx", "yarn", "pnpm", "bun", "bunx", "perl", "ruby", "php", "cp", "mv", "tee", "openssl", "xxd", "nohup", "schtasks", "git",
+    "curl", "wget", "bash", "sh", "zsh", "sudo", "echo", "python", "python3", "node", "pip", "pip3", "npm", "npx",
+    "eval", "base64", "powershell", "pwsh", "iwr",
+    "irm", "iex", "crontab", "nc", "ncat", "cat", "scp", "tar", "zip", "rsync", "chmod", "rm", "dd", "osascript",
+    "launchctl", "systemctl", "security", "printenv",
+    "env", "source", "uv", "uvx", "pipx", "yarn", "pnpm", "bun", "bunx", "perl", "ruby", "php", "cp", "mv", "tee",
+    "openssl", "xxd", "nohup", "schtasks", "git",
     "printf", "mkfifo", "certutil", "bitsadmin", "(crontab", "exec", "find",
 }  # fmt: skip
 

@@ -1,8 +1,10 @@
 """What is read out of one text of a bundle, and what is made of all of them."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Flag, StrEnum, auto
+from typing import Any
 
 from atom.skills.findings import Finding, Rule, Severity
 from atom.skills.ports import Language, TooComplexError
@@ -42,6 +44,11 @@ class Label(Flag):
     DECODED = auto()
 
 
+SENT = (
+    (Label.CREDENTIAL, Severity.ERROR, "What lies where credentials lie"),
+    (Label.ENVIRONMENT, Severity.ERROR, "The whole environment"),
+    (Label.OWN_SECRET, Severity.WARNING, "What a file of secrets, or of an agent's memory, holds"),
+)
 UNKNOWN = "?"
 """A host, command or path that is put together only when it runs."""
 
@@ -99,6 +106,19 @@ class Notes:
             raise TooComplexError
         self.acts.append(Act(kind, value, at))
 
+    def sends(self, labels: Label, at: int) -> None:
+        """Something with `labels` goes to the network."""
+        for label, severity, what in SENT:
+            if label in labels:
+                self.suspect(Rule.SCAN_EXFILTRATION, severity, at, f"{what} goes to the network here.")
+
+    def runs(self, labels: Label, at: int) -> None:
+        """Something with `labels` is run."""
+        if Label.DOWNLOADED in labels:
+            self.suspect(Rule.SCAN_DOWNLOAD_RUN, Severity.ERROR, at, "It runs what it got from the network.")
+        if Label.DECODED in labels:
+            self.suspect(Rule.SCAN_DECODE_RUN, Severity.ERROR, at, "It runs what it decodes just before.")
+
     def suspect(self, rule: Rule, severity: Severity, at: int, message: str) -> None:
         self.budget.spend()
         self.suspicions.append(Suspicion(rule, severity, at, message))
@@ -140,6 +160,14 @@ class Scan:
     def worst(self) -> Severity | None:
         found = {one.severity for one in self.findings}
         return next((one for one in Severity if one in found), None)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        found = Counter(one.severity.value for one in self.findings)
+        return {severity.value: found[severity.value] for severity in Severity}
+
+    def plain(self) -> dict[str, Any]:
+        return {"counts": self.counts, "seen": self.seen.plain(), "findings": [one.plain() for one in self.findings]}
 
 
 def _plain(part: Mapping[Kind, Iterable[str]]) -> dict[str, list[str]]:

@@ -18,7 +18,8 @@ RANDOM = 4.3  # bits a character: compressed or encrypted bytes have more, names
 STYLED = re.compile("[\U0001d400-\U0001d7ff\uff21-\uff3a\uff41-\uff5a]{2,}[ \t]*[(.=]")
 ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})|\\u00([0-9a-fA-F]{2})|\\([0-7]{3})")
 TELLING = pattern(
-    r"https?://|\b(import|exec|eval|system|subprocess|socket|popen|curl|wget|bash|/bin/sh|powershell|require|child_process|builtins)\b|"
+    r"https?://|\b(import|exec|eval|system|subprocess|socket|popen|curl|wget|bash|/bin/sh|powershell|require|"
+    r"child_process|builtins)\b|"
     r"\.ssh|\.aws|/etc/|os\.environ|\bsh -c\b|requests"
 )
 

@@ -8,7 +8,7 @@ STEP = 4096
 
 @dataclass(frozen=True, slots=True)
 class Offsets:
-    """`before`: how many characters begin before each 4096th byte; counting from the start each time would be quadratic."""
+    """`before`: how many characters begin before each 4096th byte: counting from the start is quadratic."""
 
     data: bytes
     before: Sequence[int]

@@ -19,13 +19,20 @@ ALIKE = str.maketrans("01358", "olebb")
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-"
 PYTHON, NODE = "pypi", "npm"
 DISTRIBUTIONS: Mapping[str, str] = {  # whose modules are called otherwise
-    "yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python", "bs4": "beautifulsoup4", "sklearn": "scikit-learn", "dotenv": "python-dotenv", "dateutil": "python-dateutil",
-    "docx": "python-docx", "pptx": "python-pptx", "fitz": "pymupdf", "google": "google-api-python-client", "googleapiclient": "google-api-python-client", "jwt": "pyjwt",
-    "Crypto": "pycryptodome", "OpenSSL": "pyopenssl", "serial": "pyserial", "usb": "pyusb", "git": "gitpython", "telegram": "python-telegram-bot", "nacl": "pynacl",
-    "attr": "attrs", "MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary", "skimage": "scikit-image", "slugify": "python-slugify", "magic": "python-magic",
-    "zmq": "pyzmq", "gi": "pygobject", "win32api": "pywin32", "pkg_resources": "setuptools", "ruamel": "ruamel-yaml", "jose": "python-jose", "multipart": "python-multipart",
-    "socks": "pysocks", "markdown_it": "markdown-it-py", "websocket": "websocket-client", "faiss": "faiss-cpu", "kafka": "kafka-python", "ldap": "python-ldap",
-    "speech_recognition": "speechrecognition", "whisper": "openai-whisper", "discord": "discord-py", "mpl_toolkits": "matplotlib", "pylab": "matplotlib", "Xlib": "python-xlib",
+    "yaml": "pyyaml", "PIL": "pillow", "cv2": "opencv-python", "bs4": "beautifulsoup4", "sklearn": "scikit-learn",
+    "dotenv": "python-dotenv", "dateutil": "python-dateutil",
+    "docx": "python-docx", "pptx": "python-pptx", "fitz": "pymupdf", "google": "google-api-python-client",
+    "googleapiclient": "google-api-python-client", "jwt": "pyjwt",
+    "Crypto": "pycryptodome", "OpenSSL": "pyopenssl", "serial": "pyserial", "usb": "pyusb", "git": "gitpython",
+    "telegram": "python-telegram-bot", "nacl": "pynacl",
+    "attr": "attrs", "MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary", "skimage": "scikit-image",
+    "slugify": "python-slugify", "magic": "python-magic",
+    "zmq": "pyzmq", "gi": "pygobject", "win32api": "pywin32", "pkg_resources": "setuptools", "ruamel": "ruamel-yaml",
+    "jose": "python-jose", "multipart": "python-multipart",
+    "socks": "pysocks", "markdown_it": "markdown-it-py", "websocket": "websocket-client", "faiss": "faiss-cpu",
+    "kafka": "kafka-python", "ldap": "python-ldap",
+    "speech_recognition": "speechrecognition", "whisper": "openai-whisper", "discord": "discord-py",
+    "mpl_toolkits": "matplotlib", "pylab": "matplotlib", "Xlib": "python-xlib",
 }  # fmt: skip
 
 

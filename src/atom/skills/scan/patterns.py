@@ -1,10 +1,13 @@
 """Patterns over a stranger's text: RE2, so that the time is linear in the text whatever it says."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import re2
+
+BROKEN = re.compile(r"\n[ ]*")
 
 
 class Match(Protocol):
@@ -29,11 +32,16 @@ class Pattern:
 
 
 def pattern(text: str, *, case: bool = False) -> Pattern:
-    """Without regard to case unless `case`."""
+    """Without regard to case unless `case`. Line ends in `text`, and indents behind them, are no part of it."""
+    text = BROKEN.sub("", text)
     options = re2.Options()
     options.case_sensitive = case
     options.log_errors = False
     return Pattern(re2.compile(text, options))
+
+
+def either(texts: Sequence[str]) -> Pattern:
+    return pattern("|".join(f"(?:{text})" for text in texts))
 
 
 def plain(text: str) -> str:

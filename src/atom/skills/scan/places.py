@@ -1,31 +1,36 @@
 """Paths and hosts that tell something by themselves, however a script comes to them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atom.skills.findings import Rule, Severity
-from atom.skills.scan.patterns import Pattern, pattern
+from atom.skills.scan.patterns import either, pattern
 
 LONGEST = 400  # of a path or host
-CREDENTIALS: Sequence[Pattern] = tuple(pattern(one) for one in (
+CREDENTIALS = either((
     r"(^|[/~])\.ssh/?$|(^|[/~])\.ssh/(\*|.*\*|id_[a-z0-9]+|identity|[\w.-]*\.pem|[\w.-]*key)$",
     r"(^|[/~])\.aws(/(credentials|config|sso.*))?/?$|/\.aws/credentials",
     r"(^|/)\.config/(gcloud|gh|op|hub|rclone|solana)(/|$)|(^|[/~])\.azure(/|$)|application_default_credentials\.json",
     r"(^|/)\.kube/config$|(^|/)\.docker/config\.json$|/run/secrets/kubernetes\.io",
-    r"(^|/)[._](netrc|npmrc|pypirc|pgpass|git-credentials|vault-token|htpasswd)$|(^|/)\.gnupg(/|$)|(^|/)\.password-store",
+    r"""(^|/)[._](netrc|npmrc|pypirc|pgpass|git-credentials|vault-token|htpasswd)$|(^|/)\.gnupg(/|$)|(^|
+    /)\.password-store""",
     r"^/etc/(shadow|gshadow|sudoers)-?$|^/proc/(self|\d+|\*)/environ$|(^|/)\.(bash|zsh|python|mysql|psql)_history$",
     r"(^|/)library/keychains(/|$)|login\.keychain|(^|/)\.local/share/keyrings|keychain-db$",
     r"(^|/)(login data|web data|logins\.json|key[34]\.db|cookies\.sqlite|local state)$",
-    r"/(google/chrome|google-chrome|chromium|brave-browser|bravesoftware|microsoft/edge|firefox/profiles|\.mozilla/firefox)(/|$)",
-    r"(^|/)(wallet\.dat|\.electrum|\.bitcoin|\.ethereum|exodus\.wallet)(/|$)|/keystore/utc|nkbihfbeogaeaoehlefnkodbefgpgknn",
-    r"(^|/)\.(openclaw|clawdbot|moltbot|claude|codex|gemini)/(\.?credentials(\.json)?|auth\.json|oauth_creds\.json)(/|$)",
+    r"""/(google/chrome|google-chrome|chromium|brave-browser|bravesoftware|microsoft/edge|firefox/profiles|
+    \.mozilla/firefox)(/|$)""",
+    r"""(^|/)(wallet\.dat|\.electrum|\.bitcoin|\.ethereum|exodus\.wallet)(/|$)|/keystore/utc|
+    nkbihfbeogaeaoehlefnkodbefgpgknn""",
+    r"""(^|/)\.(openclaw|clawdbot|moltbot|claude|codex|gemini)/(\.?credentials(\.json)?|auth\.json|
+    oauth_creds\.json)(/|$)""",
 ))  # fmt: skip
 OWN_SECRETS = pattern(
     r"(^|/)\.env(\.(local|prod|production|development))?$|(^|/)(secrets|credentials)\.(json|ya?ml|toml)$"
 )
-PERSISTENCE: Sequence[Pattern] = tuple(pattern(one) for one in (
-    r"(^|[/~])\.(bashrc|bash_profile|bash_login|bash_logout|bash_aliases|profile|zshrc|zprofile|zshenv|zlogin|kshrc|xinitrc|xprofile)$",
-    r"(^|/)\.config/fish/(config\.fish|conf\.d/)|^/etc/(profile|bash\.bashrc|zsh/|profile\.d/|environment$|rc\.local$|rc\d?\.d/|init\.d/)",
+PERSISTENCE = either((
+    r"""(^|[/~])\.(bashrc|bash_profile|bash_login|bash_logout|bash_aliases|profile|zshrc|zprofile|zshenv|zlogin|kshrc|
+    xinitrc|xprofile)$""",
+    r"""(^|/)\.config/fish/(config\.fish|conf\.d/)|^/etc/(profile|bash\.bashrc|zsh/|profile\.d/|environment$|
+    rc\.local$|rc\d?\.d/|init\.d/)""",
     r"^/etc/(cron\.[a-z]+/|crontab$|anacrontab)|^/var/spool/cron",
     r"^(/etc|/usr/lib|/lib|/run)/systemd/(system|user)|(^|/)\.config/systemd/user|\.(service|timer)$",
     r"(^|/)library/(launchagents|launchdaemons)/|(^|/)\.config/autostart/",
@@ -34,24 +39,30 @@ PERSISTENCE: Sequence[Pattern] = tuple(pattern(one) for one in (
     r"site-packages/.*\.pth$|(^|/)(sitecustomize|usercustomize)\.py$",
 ))  # fmt: skip
 AGENT_FILES = pattern(
-    r"(^|/)(soul|memory|agents|claude|identity|gemini|heartbeat)\.md$|(^|/)\.cursorrules$|(^|/)\.cursor/rules|"
-    r"(^|/)\.github/copilot-instructions\.md$|(^|/)\.(claude|openclaw|clawdbot|moltbot|codex|gemini)/(settings.*\.json|\w+\.json)$"
+    r"""(^|/)(soul|memory|agents|claude|identity|gemini|heartbeat)\.md$|(^|/)\.cursorrules$|(^|/)\.cursor/rules|
+    (^|/)\.github/copilot-instructions\.md$|(^|/)\.(claude|openclaw|clawdbot|moltbot|codex|
+    gemini)/(settings.*\.json|\w+\.json)$"""
 )
 METADATA = pattern(
-    r"^(169\.254\.169\.254|169\.254\.170\.2|fd00:ec2::254|100\.100\.100\.200|2852039166|0xa9fea9fe|metadata\.google\.internal|"
-    r"metadata\.goog|metadata\.azure\.internal)$"
+    r"""^(169\.254\.169\.254|169\.254\.170\.2|fd00:ec2::254|100\.100\.100\.200|2852039166|0xa9fea9fe|
+    metadata\.google\.internal|
+    metadata\.goog|metadata\.azure\.internal)$"""
 )
 COLLECTORS = pattern(
-    r"(^|\.)(webhook\.site|requestbin\.\w+|pipedream\.net|beeceptor\.com|hookbin\.com|requestcatcher\.com|interact\.sh|oast\.\w+|"
-    r"burpcollaborator\.net|canarytokens\.com|dnslog\.cn|ngrok\.io|ngrok-free\.app|ngrok\.app|serveo\.net|loca\.lt|trycloudflare\.com|"
-    r"transfer\.sh|file\.io|0x0\.st|termbin\.com)$"
+    r"""(^|\.)(webhook\.site|requestbin\.\w+|pipedream\.net|beeceptor\.com|hookbin\.com|requestcatcher\.com|
+    interact\.sh|oast\.\w+|
+    burpcollaborator\.net|canarytokens\.com|dnslog\.cn|ngrok\.io|ngrok-free\.app|ngrok\.app|serveo\.net|loca\.lt|
+    trycloudflare\.com|
+    transfer\.sh|file\.io|0x0\.st|termbin\.com)$"""
 )
 PASTES = pattern(
     r"(^|\.)(glot\.io|pastebin\.com|rentry\.(co|org)|paste\.ee|hastebin\.com|ghostbin\.\w+|dpaste\.\w+|controlc\.com)$"
 )
 ADDRESS = pattern(r"^\d{1,3}(\.\d{1,3}){3}$|^\[[0-9a-f:]+\]$|^0x[0-9a-f]{8}$|^\d{9,10}$")
+TRANSIENT = ("/tmp", "/dev/", "//")  # noqa: S108 - nothing is written there
 PRIVATE = pattern(
-    r"^(127\.|10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|0\.0\.0\.0|169\.254\.|\[::1\]|203\.0\.113\.|192\.0\.2\.|198\.51\.100\.)"
+    r"""^(127\.|10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|0\.0\.0\.0|169\.254\.|\[::1\]|203\.0\.113\.|192\.0\.2\.|
+    198\.51\.100\.)"""
 )
 URL = pattern(r"\b(https?|wss?|ftp)://([^\s/?#'\"<>`\\{}()|]+)")
 URL_START = pattern(r"^(https?|wss?|ftp)://")
@@ -75,7 +86,7 @@ def normal(path: str) -> str:
 
 def is_credential(path: str) -> bool:
     said = normal(path)
-    return "\n" not in said and not said.endswith(".pub") and any(one.search(said) for one in CREDENTIALS)
+    return "\n" not in said and not said.endswith(".pub") and CREDENTIALS.search(said) is not None
 
 
 def is_agent_file(path: str) -> bool:
@@ -83,7 +94,7 @@ def is_agent_file(path: str) -> bool:
 
 
 def is_persistent(path: str) -> bool:
-    return any(one.search(normal(path)) for one in PERSISTENCE)
+    return PERSISTENCE.search(normal(path)) is not None
 
 
 def is_own_secret(path: str) -> bool:
@@ -145,9 +156,4 @@ def host_of(authority: str) -> str:
 def is_noted(path: str) -> bool:
     """Paths worth telling: outside of the skill and of temporary places."""
     said = normal(path)
-    return (
-        said.startswith(("~", "/", "../"))
-        and not said.startswith(("/tmp", "/dev/", "//"))
-        and "\n" not in said
-        and len(said) > 1
-    )
+    return said.startswith(("~", "/", "../")) and not said.startswith(TRANSIENT) and "\n" not in said and len(said) > 1

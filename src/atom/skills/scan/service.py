@@ -74,8 +74,9 @@ class _Scan:
                     self._found(one, Place(path, part.line + line, column), part.weight)
             else:
                 self._source(part)
-        for one in packages.wanted(path, text):
-            self._package(f"{one.system}:{one.name}", Place(path, *lines.place(one.offset)), Weight.CODE)
+        for wanted in packages.wanted(path, text):
+            place = Place(path, *lines.place(wanted.offset))
+            self._package(f"{wanted.system}:{wanted.name}", place, Weight.CODE)
 
     def _source(self, source: Source) -> None:
         lines = Lines.of(source.text)
@@ -89,7 +90,9 @@ class _Scan:
             self._read(source.language, source.text, notes, 0)
         except python_reading.UnreadableError:
             severity = Severity.WARNING if source.weight is Weight.CODE else Severity.INFO
-            self._incomplete(source.file, "it is not Python", Place(source.file, source.line + 1), severity)
+            self._incomplete(
+                source.file, "it is not Python", Place(source.file, source.line + 1, source.indent + 1), severity
+            )
         finally:
             for one in notes.suspicions:
                 self._found(one, place(one.at), source.weight)
@@ -168,8 +171,8 @@ class _Scan:
     def _incomplete(
         self, path: str, why: str, place: Place | None = None, severity: Severity = Severity.WARNING
     ) -> None:
-        self.findings.append(Finding(Rule.SCAN_INCOMPLETE, severity, place or Place(path), f"It was not scanned to its end: {why}.",
-                                     FIXES[Rule.SCAN_INCOMPLETE]))  # fmt: skip
+        rule, message = Rule.SCAN_INCOMPLETE, f"It was not scanned to its end: {why}."
+        self.findings.append(Finding(rule, severity, place or Place(path), message, FIXES[rule]))
 
     def _values(self, weight: Weight) -> dict[Kind, tuple[str, ...]]:
         found = {kind: sorted(self.seen.get((weight, kind), ())) for kind in Kind}

@@ -17,17 +17,22 @@ from atom.skills.validation.texts import text_of
 MOST_CHARACTERS = 512 * 1024
 TEXTS = frozenset({".md", ".markdown", ".mdx", ".txt", ".rst", ".html", ".htm", ".adoc"})
 ALSO = {
-    ".ts": Language.JAVASCRIPT, ".tsx": Language.JAVASCRIPT, ".jsx": Language.JAVASCRIPT, ".mts": Language.JAVASCRIPT, ".cts": Language.JAVASCRIPT,
-    ".zsh": Language.SHELL, ".ksh": Language.SHELL, ".command": Language.SHELL, ".pyw": Language.PYTHON, ".pth": Language.PYTHON,
+    ".ts": Language.JAVASCRIPT, ".tsx": Language.JAVASCRIPT, ".jsx": Language.JAVASCRIPT, ".mts": Language.JAVASCRIPT,
+    ".cts": Language.JAVASCRIPT,
+    ".zsh": Language.SHELL, ".ksh": Language.SHELL, ".command": Language.SHELL, ".pyw": Language.PYTHON,
+    ".pth": Language.PYTHON,
 }  # fmt: skip
 UNREAD = frozenset({
-    ".ps1", ".psm1", ".bat", ".cmd", ".vbs", ".rb", ".pl", ".pm", ".php", ".lua", ".r", ".swift", ".applescript", ".go", ".rs", ".c", ".cc", ".cpp", ".java",
-    ".kt", ".scala", ".tcl", ".fish", ".ipynb", ".wsf", ".hta", ".reg", ".desktop", ".service", ".timer", ".plist", ".mk", ".gradle",
+    ".ps1", ".psm1", ".bat", ".cmd", ".vbs", ".rb", ".pl", ".pm", ".php", ".lua", ".r", ".swift", ".applescript",
+    ".go", ".rs", ".c", ".cc", ".cpp", ".java",
+    ".kt", ".scala", ".tcl", ".fish", ".ipynb", ".wsf", ".hta", ".reg", ".desktop", ".service", ".timer", ".plist",
+    ".mk", ".gradle",
 })  # fmt: skip
 PROGRAMS = (b"\x7fELF", b"MZ", b"\xfe\xed\xfa", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"\0asm")
 PACKED = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd")
 OPAQUE = frozenset({
-    ".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib", ".exe", ".msi", ".jar", ".class", ".node", ".whl", ".deb", ".rpm", ".apk", ".dmg", ".pkg", ".scpt", ".bin",
+    ".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib", ".exe", ".msi", ".jar", ".class", ".node", ".whl", ".deb", ".rpm",
+    ".apk", ".dmg", ".pkg", ".scpt", ".bin",
     ".pkl", ".pickle", ".joblib", ".pt", ".pth", ".wasm", ".iso", ".egg", ".gem", ".lnk", ".com", ".scr",
 })  # fmt: skip
 DOCUMENTS = frozenset({".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".epub", ".kra", ".sketch"})

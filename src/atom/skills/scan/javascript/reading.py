@@ -13,22 +13,30 @@ from atom.skills.scan.offsets import Offsets
 
 ROUNDS = 3
 NETWORK = re.compile(
-    r"^(fetch|axios|got|superagent|needle|ky|request|node-fetch|undici|cross-fetch|phin|bent)(\.(default|fetch|get|post|put|patch|delete|request|create|head|stream))*"
-    r"(\(\)\.(get|post|put|patch|request|delete))?$|^https?\.(get|request)$|^(net|tls)\.(connect|createConnection)$|^net\.Socket\(\)(\.connect|\.write)?$"
-    r"|^dgram\.createSocket(\(\)\.send)?$|^(WebSocket|ws|ws\.WebSocket|EventSource|navigator\.sendBeacon)(\(\)(\.send)?)?$"
-    r"|^XMLHttpRequest\(\)\.(open|send)$|^dns\.(lookup|resolve\w*)$|^(https?\.request\(\)|net\.connect\(\)|net\.createConnection\(\))\.(write|end)$"
+    r"^(fetch|axios|got|superagent|needle|ky|request|node-fetch|undici|cross-fetch|phin|bent)(\.(default|fetch|get|"
+    r"post|put|patch|delete|request|create|head|stream))*"
+    r"(\(\)\.(get|post|put|patch|request|delete))?$|^https?\.(get|request)$|^(net|tls)\.(connect|createConnection)$|"
+    r"^net\.Socket\(\)(\.connect|\.write)?$"
+    r"|^dgram\.createSocket(\(\)\.send)?$|^(WebSocket|ws|ws\.WebSocket|EventSource|"
+    r"navigator\.sendBeacon)(\(\)(\.send)?)?$"
+    r"|^XMLHttpRequest\(\)\.(open|send)$|^dns\.(lookup|resolve\w*)$|^(https?\.request\(\)|net\.connect\(\)|"
+    r"net\.createConnection\(\))\.(write|end)$"
 )
 COMMANDS = re.compile(
-    r"^(child_process\.(exec|execSync|spawn|spawnSync|execFile|execFileSync|fork)|(execa|shelljs|cross-spawn|zx)(\.\w+)?|Bun\.spawn(Sync)?|Deno\.(run|Command))$"
+    r"^(child_process\.(exec|execSync|spawn|spawnSync|execFile|execFileSync|fork)|(execa|shelljs|cross-spawn|"
+    r"zx)(\.\w+)?|Bun\.spawn(Sync)?|Deno\.(run|Command))$"
 )
 DYNAMIC = re.compile(
-    r"^(eval|Function|vm\.(runIn\w+|Script|compileFunction)|vm2\.VM\(\)\.run|\w+\.constructor\.constructor|AsyncFunction|GeneratorFunction)$"
+    r"^(eval|Function|vm\.(runIn\w+|Script|compileFunction)|vm2\.VM\(\)\.run|\w+\.constructor\.constructor|"
+    r"AsyncFunction|GeneratorFunction)$"
 )
 READS = re.compile(
-    r"^(fs|fs-extra|graceful-fs)(\.promises)?\.(readFile|readFileSync|createReadStream|readdir|readdirSync|open|openSync|readJson|readJsonSync)$|^Bun\.file$|^Deno\.readTextFile$"
+    r"^(fs|fs-extra|graceful-fs)(\.promises)?\.(readFile|readFileSync|createReadStream|readdir|readdirSync|open|"
+    r"openSync|readJson|readJsonSync)$|^Bun\.file$|^Deno\.readTextFile$"
 )
 WRITES = re.compile(
-    r"^(fs|fs-extra|graceful-fs)(\.promises)?\.(writeFile|writeFileSync|appendFile|appendFileSync|createWriteStream|symlink\w*|unlink\w*|rm|rmSync|outputFile\w*)$"
+    r"^(fs|fs-extra|graceful-fs)(\.promises)?\.(writeFile|writeFileSync|appendFile|appendFileSync|createWriteStream|"
+    r"symlink\w*|unlink\w*|rm|rmSync|outputFile\w*)$"
     r"|^Bun\.write$|^Deno\.writeTextFile$"
 )
 COPIES = re.compile(r"^(fs|fs-extra)(\.promises)?\.(copyFile|copyFileSync|rename|renameSync|cp|cpSync|copy|move)$")
@@ -39,18 +47,17 @@ KEYRINGS = re.compile(r"^keytar\.(getPassword|findPassword|findCredentials)$")
 SCRAMBLED = re.compile(r"\b_0x[0-9a-f]{4,8}\b")
 STRANGE = re.compile(r"[\[\]()!+]{200,}")
 BUILT_IN = {
-    "fs", "path", "os", "child_process", "http", "https", "net", "tls", "dgram", "dns", "crypto", "zlib", "util", "url", "events", "stream", "buffer",
-    "assert", "readline", "vm", "worker_threads", "process", "querystring", "cluster", "module", "perf_hooks", "string_decoder", "timers", "tty", "v8", "test",
-    "async_hooks", "console", "constants", "diagnostics_channel", "http2", "inspector", "repl", "sqlite", "sys", "trace_events", "punycode", "wasi", "domain",
+    "fs", "path", "os", "child_process", "http", "https", "net", "tls", "dgram", "dns", "crypto", "zlib", "util",
+    "url", "events", "stream", "buffer",
+    "assert", "readline", "vm", "worker_threads", "process", "querystring", "cluster", "module", "perf_hooks",
+    "string_decoder", "timers", "tty", "v8", "test",
+    "async_hooks", "console", "constants", "diagnostics_channel", "http2", "inspector", "repl", "sqlite", "sys",
+    "trace_events", "punycode", "wasi", "domain",
 }  # fmt: skip
 SCOPED = re.compile(r"@[\w.-]+/[\w.-]+|[\w][\w.-]*")
 QUIET = re.compile(
-    r"^(console\.\w+|log(ger)?\.\w+|Error|TypeError|chalk\.\w+)$|\.(includes|startsWith|endsWith|test|match|description|option)$"
-)
-SENT = (
-    (Label.CREDENTIAL, Severity.ERROR, "What lies where credentials lie"),
-    (Label.ENVIRONMENT, Severity.ERROR, "The whole environment"),
-    (Label.OWN_SECRET, Severity.WARNING, "What a file of secrets, or of an agent's memory, holds"),
+    r"^(console\.\w+|log(ger)?\.\w+|Error|TypeError|chalk\.\w+)$|\.(includes|startsWith|endsWith|test|match|"
+    r"description|option)$"
 )
 CALLS = {"call_expression", "new_expression"}
 
@@ -93,7 +100,7 @@ class _Reader:
         for node in self.nodes:
             if node.kind in CALLS:
                 self._call(node)
-            elif node.kind == "import_statement" or node.kind == "export_statement":
+            elif node.kind in {"import_statement", "export_statement"}:
                 source = node.of("source")
                 self._package(self.values.text(source) if source is not None else None, node)
             elif node.kind in {"member_expression", "subscript_expression"}:
@@ -237,7 +244,7 @@ class _Reader:
         name = self.values.raw(key) if node.kind == "member_expression" else self.values.text(key)
         self.notes.act(Kind.ENV, name or UNKNOWN, self._at(node))
 
-    def _network(self, node: Syntax, name: str) -> None:
+    def network(self, node: Syntax, name: str) -> None:
         given, found = self.values.arguments(node), False
         for one in given[:3]:
             for part in [
@@ -253,9 +260,7 @@ class _Reader:
         sent = Label.NONE
         for one in given:
             sent |= self.labels(one)
-        for label, severity, what in SENT:
-            if label in sent:
-                self._suspect(Rule.SCAN_EXFILTRATION, severity, node, f"{what} goes to the network here.")
+        self.notes.sends(sent, self._at(node))
 
     def _hosts(self, text: str, name: str) -> list[str]:
         found = places.hosts(text)
@@ -270,7 +275,7 @@ class _Reader:
         if judged is not None:
             self._suspect(judged.rule, judged.severity, node, judged.message)
 
-    def _command(self, node: Syntax, name: str) -> None:
+    def command(self, node: Syntax, name: str) -> None:
         given = self.values.arguments(node)
         found = self.values.fold(given[0]) if given else None
         if found is None:
@@ -286,15 +291,9 @@ class _Reader:
                     Rule.SCAN_DECODE_RUN, Severity.ERROR, node, "It runs a command that is hidden in encoded text."
                 )
         if given and given[0].kind in {"identifier", "call_expression", "await_expression", "member_expression"}:
-            self._runs(self.labels(given[0]), node)
+            self.notes.runs(self.labels(given[0]), self._at(node))
 
-    def _runs(self, labels: Label, node: Syntax) -> None:
-        if Label.DOWNLOADED in labels:
-            self._suspect(Rule.SCAN_DOWNLOAD_RUN, Severity.ERROR, node, "It runs what it got from the network.")
-        if Label.DECODED in labels:
-            self._suspect(Rule.SCAN_DECODE_RUN, Severity.ERROR, node, "It runs what it decodes just before.")
-
-    def _dynamic(self, node: Syntax, name: str) -> None:
+    def dynamic(self, node: Syntax, name: str) -> None:
         given = self.values.arguments(node)
         self.notes.act(Kind.DYNAMIC, name.rpartition(".")[2], self._at(node))
         found = self.values.fold(given[-1]) if given else None
@@ -308,21 +307,21 @@ class _Reader:
         labels = Label.NONE
         for one in given:
             labels |= self.labels(one)
-        self._runs(labels, node)
+        self.notes.runs(labels, self._at(node))
 
-    def _timer(self, node: Syntax, _: str) -> None:
+    def timer(self, node: Syntax, _: str) -> None:
         given = self.values.arguments(node)
         if given and given[0].kind in {"string", "template_string", "binary_expression"}:
-            self._dynamic(node, "setTimeout")
+            self.dynamic(node, "setTimeout")
 
-    def _then(self, node: Syntax, _: str) -> None:
+    def then(self, node: Syntax, _: str) -> None:
         """`.then(eval)`: what came before is run."""
         given, function = self.values.arguments(node), node.of("function")
         if given and function is not None and DYNAMIC.search(self.values.resolve(given[0]) or ""):
             self.notes.act(Kind.DYNAMIC, "eval", self._at(node))
-            self._runs(self.labels(function), node)
+            self.notes.runs(self.labels(function), self._at(node))
 
-    def _path(self, node: Syntax, name: str) -> None:
+    def path(self, node: Syntax, name: str) -> None:
         given = self.values.arguments(node)
         place = given[1] if COPIES.search(name) and len(given) > 1 else given[0] if given else None
         writes = COPIES.search(name) is not None or WRITES.search(name) is not None
@@ -336,7 +335,7 @@ class _Reader:
         if found.whole and places.is_noted(text):
             self.notes.act(Kind.WRITE if writes else Kind.READ, places.normal(text), self._at(node))
 
-    def _keyring(self, node: Syntax, name: str) -> None:
+    def keyring(self, node: Syntax, name: str) -> None:
         self._suspect(Rule.SCAN_CREDENTIALS, Severity.WARNING, node, f"{name} reads what other programs keep secret.")
 
     def _quiet(self, node: Syntax) -> bool:
@@ -394,11 +393,11 @@ SHELLS = re.compile(
     r"['\"`](/bin/|/usr/bin/)?(ba|z)?sh['\"`]|cmd(\.exe)?['\"`]|powershell|process\.env\.(SHELL|ComSpec)"
 )
 KINDS: Sequence[tuple[Callable[[str], object], Callable[[_Reader, Syntax, str], None]]] = (
-    (NETWORK.search, _Reader._network),
-    (COMMANDS.search, _Reader._command),
-    (DYNAMIC.search, _Reader._dynamic),
-    (lambda name: name in {"setTimeout", "setInterval", "setImmediate"}, _Reader._timer),
-    (lambda name: READS.search(name) or WRITES.search(name) or COPIES.search(name), _Reader._path),
-    (KEYRINGS.search, _Reader._keyring),
-    (lambda name: name.endswith(".then"), _Reader._then),
+    (NETWORK.search, _Reader.network),
+    (COMMANDS.search, _Reader.command),
+    (DYNAMIC.search, _Reader.dynamic),
+    (lambda name: name in {"setTimeout", "setInterval", "setImmediate"}, _Reader.timer),
+    (lambda name: READS.search(name) or WRITES.search(name) or COPIES.search(name), _Reader.path),
+    (KEYRINGS.search, _Reader.keyring),
+    (lambda name: name.endswith(".then"), _Reader.then),
 )

@@ -293,12 +293,16 @@ def _method(values: Values, function: Syntax, given: list[Syntax], depth: int) -
 
 
 NAMES: Mapping[str, Callable[[Values, Syntax, int], str | None]] = {
-    "identifier": _identifier, "member_expression": _member, "subscript_expression": _member, "call_expression": _called,
-    "new_expression": _called, "await_expression": _inside, "parenthesized_expression": _inside, "sequence_expression": _inside,
+    "identifier": _identifier, "member_expression": _member, "subscript_expression": _member,
+    "call_expression": _called,
+    "new_expression": _called, "await_expression": _inside, "parenthesized_expression": _inside,
+    "sequence_expression": _inside,
     "import": lambda _, __, ___: "import",
 }  # fmt: skip
 VALUES: Mapping[str, Callable[[Values, Syntax, int], Value | None]] = {
-    "string": _string, "template_string": _template, "binary_expression": _sum, "identifier": _bound, "call_expression": _call,
-    "member_expression": _home, "subscript_expression": _home, "parenthesized_expression": _parenthesised, "await_expression": _parenthesised,
+    "string": _string, "template_string": _template, "binary_expression": _sum, "identifier": _bound,
+    "call_expression": _call,
+    "member_expression": _home, "subscript_expression": _home, "parenthesized_expression": _parenthesised,
+    "await_expression": _parenthesised,
     "new_expression": _call,
 }  # fmt: skip

@@ -303,7 +303,8 @@ KINDS: Mapping[type[ast.AST], Callable[[Folder, ast.AST, int], Folded | None]] =
 }  # fmt: skip
 HOME = {"pathlib.Path.home", "os.path.expanduser.home"}
 PATHS = {
-    "pathlib.Path", "pathlib.PurePath", "pathlib.PosixPath", "os.path.join", "os.path.expanduser", "os.path.expandvars", "os.path.abspath",
+    "pathlib.Path", "pathlib.PurePath", "pathlib.PosixPath", "os.path.join", "os.path.expanduser",
+    "os.path.expandvars", "os.path.abspath",
     "os.path.realpath", "os.path.normpath", "os.fspath", "glob.glob", "glob.iglob",
 }  # fmt: skip
 SAME = {
@@ -320,13 +321,18 @@ SAME = {
     "tobytes",
 }
 DECODERS: Mapping[str, Callable[[bytes], bytes]] = {
-    "base64.b64decode": base64.b64decode, "base64.standard_b64decode": base64.b64decode, "base64.decodebytes": base64.decodebytes,
-    "base64.urlsafe_b64decode": base64.urlsafe_b64decode, "base64.b32decode": base64.b32decode, "base64.b16decode": base64.b16decode,
-    "base64.b85decode": base64.b85decode, "base64.a85decode": base64.a85decode, "binascii.unhexlify": binascii.unhexlify,
-    "binascii.a2b_base64": binascii.a2b_base64, "bytes.fromhex": lambda data: bytes.fromhex(data.decode("ascii", "replace")),
+    "base64.b64decode": base64.b64decode, "base64.standard_b64decode": base64.b64decode,
+    "base64.decodebytes": base64.decodebytes,
+    "base64.urlsafe_b64decode": base64.urlsafe_b64decode, "base64.b32decode": base64.b32decode,
+    "base64.b16decode": base64.b16decode,
+    "base64.b85decode": base64.b85decode, "base64.a85decode": base64.a85decode,
+    "binascii.unhexlify": binascii.unhexlify,
+    "binascii.a2b_base64": binascii.a2b_base64, "bytes.fromhex": lambda data: bytes.fromhex(data.decode("ascii",
+    "replace")),
     "zlib.decompress": _unzipped, "gzip.decompress": _unzipped,
 }  # fmt: skip
 CODECS: Mapping[str, Callable[[bytes], bytes]] = {
-    "rot13": _rot13, "rot_13": _rot13, "base64": base64.b64decode, "hex": binascii.unhexlify, "hex_codec": binascii.unhexlify,
+    "rot13": _rot13, "rot_13": _rot13, "base64": base64.b64decode, "hex": binascii.unhexlify,
+    "hex_codec": binascii.unhexlify,
     "zlib": _unzipped,
 }  # fmt: skip

@@ -122,6 +122,14 @@ class _Reader:
 
     def _call(self, node: ast.Call) -> None:
         name = self.naming.resolve(node.func) or ""
+        if (
+            isinstance(node.func, ast.Attribute)
+            and node.func.attr == "open"
+            and self.folder.fold(node.func.value) is not None
+        ):
+            name = "pathlib.Path().open"
+        elif not name and isinstance(node.func, ast.Attribute):
+            name = f"?.{node.func.attr}"
         for applies, method in KINDS:
             if applies(name):
                 method(self, node, name)
@@ -134,7 +142,7 @@ class _Reader:
             found |= self.flow.labels(one, scope) if one is not None else Label.NONE
         return found
 
-    def _network(self, node: ast.Call, name: str) -> None:
+    def network(self, node: ast.Call, name: str) -> None:
         at, given = self._at(node), [*node.args, *(one.value for one in node.keywords)]
         addressed = False
         for argument in given[:4]:
@@ -150,11 +158,9 @@ class _Reader:
         if not addressed:
             self.notes.act(Kind.NETWORK, UNKNOWN, at)
         sent = self._labels(given, node)
-        for label, severity, what in SENT:
-            if label in sent:
-                self.notes.suspect(Rule.SCAN_EXFILTRATION, severity, at, f"{what} goes to the network here.")
+        self.notes.sends(sent, at)
 
-    def _command(self, node: ast.Call, name: str) -> None:
+    def command(self, node: ast.Call, name: str) -> None:
         at, first = self._at(node), node.args[0] if node.args else _keyword(node, "args")
         words = self._words(first)
         if words is None:
@@ -165,7 +171,7 @@ class _Reader:
             self._program([self.folder.text(one) or "\0" for one in _flat(node.args[1:])], at)
         labels = self._labels([first, _keyword(node, "input"), _keyword(node, "stdin")], node)
         direct = isinstance(first, ast.Name | ast.Attribute | ast.Call) or _keyword(node, "input") is not None
-        self._run(labels if direct or (words and words[0].rpartition("/")[2] in SHELL_NAMES) else Label.NONE, at)
+        self.notes.runs(labels if direct or (words and words[0].rpartition("/")[2] in SHELL_NAMES) else Label.NONE, at)
 
     def _words(self, first: ast.expr | None) -> list[str] | None:
         """Of a list of arguments; None when it is one line, or unknown."""
@@ -198,13 +204,7 @@ class _Reader:
         quoted = " ".join("$HOLE" if "\0" in word else "'" + word.replace("'", "'\\''") + "'" for word in words)
         self.notes.inner.append(Inner(Language.SHELL, quoted, at))
 
-    def _run(self, labels: Label, at: int) -> None:
-        if Label.DOWNLOADED in labels:
-            self.notes.suspect(Rule.SCAN_DOWNLOAD_RUN, Severity.ERROR, at, "It runs what it got from the network.")
-        if Label.DECODED in labels:
-            self.notes.suspect(Rule.SCAN_DECODE_RUN, Severity.ERROR, at, "It runs what it decodes just before.")
-
-    def _dynamic(self, node: ast.Call, name: str) -> None:
+    def dynamic(self, node: ast.Call, name: str) -> None:
         at, first = self._at(node), node.args[0] if node.args else None
         self.notes.act(Kind.DYNAMIC, name.rpartition(".")[2], at)
         found = self.folder.fold(first) if first is not None else None
@@ -215,40 +215,34 @@ class _Reader:
                 )
             self.notes.inner.append(Inner(Language.PYTHON, found.text, at))
         else:
-            self._run(self._labels([first], node), at)
+            self.notes.runs(self._labels([first], node), at)
 
-    def _import_call(self, node: ast.Call, _: str) -> None:
+    def import_call(self, node: ast.Call, _: str) -> None:
         name = self.folder.text(node.args[0]) if node.args else None
         if name is None:
             self.notes.act(Kind.DYNAMIC, "__import__", self._at(node))
         elif name.partition(".")[0] not in calls.STANDARD:
             self.notes.act(Kind.PACKAGE, packages.of_import(name.partition(".")[0]), self._at(node))
 
-    def _load(self, node: ast.Call, name: str) -> None:
+    def load(self, node: ast.Call, name: str) -> None:
         self.notes.act(Kind.DYNAMIC, name, self._at(node))
-        self._run(self._labels(node.args[:1], node), self._at(node))
+        self.notes.runs(self._labels(node.args[:1], node), self._at(node))
 
-    def _open(self, node: ast.Call, name: str) -> None:
-        place = (
-            node.func.value
-            if isinstance(node.func, ast.Attribute) and name not in calls.OPENS
-            else (node.args or [None])[0]
-        )
+    def open(self, node: ast.Call, name: str) -> None:
+        method = isinstance(node.func, ast.Attribute) and name not in calls.OPENS
+        place = node.func.value if method and isinstance(node.func, ast.Attribute) else _first(node)
         mode = _keyword(node, "mode") or (node.args[-1] if node.args and node.args[-1] is not place else None)
         how = self.folder.text(mode) if mode is not None else "r"
         self._path(place, node, writes=WRITING.search(how or "") is not None)
 
-    def _file(self, node: ast.Call, name: str) -> None:
+    def file(self, node: ast.Call, name: str) -> None:
         writes = calls.WRITES.search(name) is not None
-        place = (
-            node.func.value
-            if isinstance(node.func, ast.Attribute) and not name.startswith(("os.", "shutil.", "glob."))
-            else None
-        )
+        method = isinstance(node.func, ast.Attribute) and not name.startswith(("os.", "shutil.", "glob."))
+        place = node.func.value if method and isinstance(node.func, ast.Attribute) else _first(node)
         if calls.TO_SECOND.search(name) and len(node.args) > 1:
             self._path(node.args[0], node, writes=False)
             place = node.args[1]
-        self._path(place or (node.args or [None])[0], node, writes=writes)
+        self._path(place, node, writes=writes)
 
     def _path(self, place: ast.expr | None, node: ast.Call, *, writes: bool) -> None:
         found = self.folder.fold(place) if place is not None else None
@@ -261,7 +255,7 @@ class _Reader:
         if found.whole and places.is_noted(text):
             self.notes.act(Kind.WRITE if writes else Kind.READ, places.normal(text), at)
 
-    def _keyring(self, node: ast.Call, name: str) -> None:
+    def keyring(self, node: ast.Call, name: str) -> None:
         self.notes.suspect(
             Rule.SCAN_CREDENTIALS, Severity.WARNING, self._at(node), f"{name} reads what other programs keep secret."
         )
@@ -293,6 +287,10 @@ def _answers(names: dict[str | None, ast.Call]) -> bool:
     return "recv" in ends and bool(ends & {"send", "sendall"})
 
 
+def _first(node: ast.Call) -> ast.expr | None:
+    return node.args[0] if node.args else None
+
+
 def _keyword(node: ast.Call, name: str) -> ast.expr | None:
     return next((one.value for one in node.keywords if one.arg == name), None)
 
@@ -316,18 +314,13 @@ def _quiet(tree: ast.Module, resolve: Callable[[ast.AST], str | None]) -> Iterat
 
 BARE = ("socket.", "http.client.", "smtplib.", "ftplib.", "telnetlib.", "paramiko.", "imaplib.", "poplib.", "asyncio.")
 SHELL_NAMES = {"sh", "bash", "zsh", "dash", "python", "python3", "node", "perl", "ruby", "php"}
-SENT = (
-    (Label.CREDENTIAL, Severity.ERROR, "What lies where credentials lie"),
-    (Label.ENVIRONMENT, Severity.ERROR, "The whole environment"),
-    (Label.OWN_SECRET, Severity.WARNING, "What a file of secrets, or of an agent's memory, holds"),
-)
 KINDS: Sequence[tuple[Callable[[str], object], Callable[[_Reader, ast.Call, str], None]]] = (
-    (calls.NETWORK.search, _Reader._network),
-    (calls.COMMANDS.search, _Reader._command),
-    (calls.DYNAMIC.__contains__, _Reader._dynamic),
-    (calls.IMPORTS.__contains__, _Reader._import_call),
-    (calls.LOADS.__contains__, _Reader._load),
-    (lambda name: name in calls.OPENS or calls.OPEN_METHOD.search(name), _Reader._open),
-    (lambda name: calls.WRITES.search(name) or calls.READS.search(name), _Reader._file),
-    (calls.KEYRINGS.search, _Reader._keyring),
+    (calls.NETWORK.search, _Reader.network),
+    (calls.COMMANDS.search, _Reader.command),
+    (calls.DYNAMIC.__contains__, _Reader.dynamic),
+    (calls.IMPORTS.__contains__, _Reader.import_call),
+    (calls.LOADS.__contains__, _Reader.load),
+    (lambda name: name in calls.OPENS or calls.OPEN_METHOD.search(name), _Reader.open),
+    (lambda name: calls.WRITES.search(name) or calls.READS.search(name), _Reader.file),
+    (calls.KEYRINGS.search, _Reader.keyring),
 )

@@ -61,10 +61,7 @@ def commands_in(words: Words, node: Syntax) -> Iterator[Command]:
             if child.field == "redirect" or "redirect" in child.kind:
                 _redirect(words, child, made[-1])
         yield from made
-    elif node.kind in CONTAINERS:
-        for child in node.children:
-            yield from commands_in(words, child)
-    elif node.kind == "pipeline":
+    elif node.kind in CONTAINERS or node.kind == "pipeline":
         for child in node.children:
             yield from commands_in(words, child)
 
@@ -86,8 +83,9 @@ def _split(word: Word) -> list[Word]:
     text = word.text
     if word.node.kind in {"string", "raw_string"}:
         return [word]
-    if text.startswith("{") and text.endswith("}") and "," in text and " " not in text:
-        return [Word(part, word.node, hidden=True) for part in text[1:-1].split(",")]
+    if text.endswith("}") and "," in text and " " not in text and "$" not in text and word.node.kind == "command_name":
+        parts = text.removeprefix("{").removesuffix("}").split(",")  # the grammar takes the first brace for a group's
+        return [Word(part, word.node, hidden=True) for part in parts]
     if word.hidden and " " in text and word.node.kind in {"concatenation", "command_name"}:
         return [Word(part, word.node, hidden=True) for part in text.split()]
     return [word]

@@ -38,8 +38,8 @@ class Words:
     def learn(self, root: Syntax) -> None:
         counts: dict[str, list[Syntax]] = {}
         for node in walk(root, self.budget):
-            if node.kind == "variable_assignment" and (name := node.of("name")) is not None:
-                counts.setdefault(self.raw(name), []).append(node)
+            if node.kind == "variable_assignment" and (given := node.of("name")) is not None:
+                counts.setdefault(self.raw(given), []).append(node)
         for name, nodes in counts.items():
             value = nodes[0].of("value")
             if len(nodes) == 1 and value is not None and "+=" not in self.raw(nodes[0])[: len(name) + 2]:
@@ -158,6 +158,8 @@ def _command_name(words: Words, node: Syntax, depth: int) -> Word:
 
 
 KINDS: Mapping[str, Callable[[Words, Syntax, int], Word]] = {
-    "string": _string, "translated_string": _string, "raw_string": _raw_string, "ansi_c_string": _ansi, "concatenation": _concatenation,
-    "simple_expansion": _expansion, "expansion": _expansion, "command_substitution": _substitution, "command_name": _command_name,
+    "string": _string, "translated_string": _string, "raw_string": _raw_string, "ansi_c_string": _ansi,
+    "concatenation": _concatenation,
+    "simple_expansion": _expansion, "expansion": _expansion, "command_substitution": _substitution,
+    "command_name": _command_name,
 }  # fmt: skip

@@ -1,0 +1,36 @@
+"""Every hostile skill is named by the rule that is there for it."""
+
+import pytest
+
+from atom.skills.findings import Rule
+from tests.skills.scan.hostile import HOSTILE, Files
+from tests.skills.scan.scanning import scanned, serious
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(HOSTILE) >= 60
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_skill_is_found(name: str) -> None:
+    files, rule = HOSTILE[name]
+    found = serious(scanned(files))
+    assert rule in {one.rule for one in found}, [str(one) for one in found]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_every_place_is_in_its_file(name: str) -> None:
+    files: Files = HOSTILE[name][0]
+    for one in scanned(files).findings:
+        assert one.place.file in files
+        lines = files[one.place.file].decode("utf-8", "replace").split("\n")
+        if one.place.line is not None:
+            assert 1 <= one.place.line <= len(lines)
+            assert one.place.column is not None
+            assert 1 <= one.place.column <= len(lines[one.place.line - 1]) + 1, one
+
+
+def test_every_rule_that_tells_of_an_attack_has_its_skill() -> None:
+    said = {rule for _, rule in HOSTILE.values()}
+    others = {Rule.SCAN_CAPABILITIES, Rule.SCAN_UNDECLARED, Rule.SCAN_UNUSED}
+    assert {rule for rule in Rule if rule.value.startswith("scan-")} - others == said
