@@ -240,7 +240,7 @@ HOSTILE: dict[str, tuple[Files, Rule]] = {
     # Packages.
     "txt: requests": ({**md("Go."), "requirements.txt": b"reqeusts==2.31\n"}, R.SCAN_TYPOSQUAT),
     "txt: python-dateutil": ({**md("Go."), "requirements.txt": b"python-dateutill>=2\n"}, R.SCAN_TYPOSQUAT),
-    "py: PEP 723": (py('# /// script\n# dependencies = ["beautifulsoup5"]\n# ///\nprint(1)\n'), R.SCAN_TYPOSQUAT),
+    "py: PEP 723": (py('# /// script\n# dependencies = ["beautifulsuop4"]\n# ///\nprint(1)\n'), R.SCAN_TYPOSQUAT),
     "json: a dependency": ({**md("Go."), "package.json": b'{"dependencies": {"expresss": "1"}}'}, R.SCAN_TYPOSQUAT),
     "sh: pip install": (sh("pip install --quiet numpyy"), R.SCAN_TYPOSQUAT),
     "md: npm install": (md("```bash\nnpm install -g lodahs\n```"), R.SCAN_TYPOSQUAT),

@@ -1,6 +1,7 @@
 """A scan of files made in a test."""
 
 from collections.abc import Mapping
+from zipfile import ZIP_STORED
 
 from atom.skills.adapters.grammars import TreeSitter
 from atom.skills.bundle.reading import read_bytes
@@ -14,7 +15,7 @@ SCANNER = Scanner(TreeSitter())
 
 
 def scanned(files: Mapping[str, bytes]) -> Scan:
-    bundle = read_bytes(zipped(files), "good.zip")
+    bundle = read_bytes(zipped(files, method=ZIP_STORED), "good.zip")
     return SCANNER.scan(bundle, read(bundle).manifest.metadata)
 
 

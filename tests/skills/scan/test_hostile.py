@@ -5,22 +5,25 @@ import pytest
 from atom.skills.findings import Rule
 from tests.skills.scan.hostile import HOSTILE, Files
 from tests.skills.scan.scanning import scanned, serious
+from tests.skills.scan.variants import VARIANTS
+
+ALL = {**HOSTILE, **VARIANTS}
 
 
 def test_there_are_enough_of_them() -> None:
-    assert len(HOSTILE) >= 60
+    assert len(ALL) == len(HOSTILE) + len(VARIANTS) >= 60
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", ALL)
 def test_a_hostile_skill_is_found(name: str) -> None:
-    files, rule = HOSTILE[name]
+    files, rule = ALL[name]
     found = serious(scanned(files))
     assert rule in {one.rule for one in found}, [str(one) for one in found]
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", ALL)
 def test_every_place_is_in_its_file(name: str) -> None:
-    files: Files = HOSTILE[name][0]
+    files: Files = ALL[name][0]
     for one in scanned(files).findings:
         assert one.place.file in files
         lines = files[one.place.file].decode("utf-8", "replace").split("\n")

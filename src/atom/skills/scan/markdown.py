@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from atom.skills.lines import Lines
 from atom.skills.ports import Language
 from atom.skills.scan import prose
 from atom.skills.scan.models import Weight
@@ -14,7 +15,7 @@ ITEM = re.compile(r"^[ \t]*([-*+\u2022]|\d{1,3}[.)])[ \t]+|^[ \t]*\|")
 RULE = re.compile(r"^[-=_*\u2500\u2501\u2550 \t]{3,}$")
 SPAN = re.compile(r"`([^`\n]{3,2000})`")
 PROMPT = re.compile(r"^([ \t]*)(\$|%|>|#) (?=\S)")
-COMMENT = re.compile(r"<!--(.*?)(?:-->|\Z)", re.DOTALL)
+COMMENT = re.compile(r"<!--([\s\S]*?)(?:-->|\Z)|^ {0,3}\[[^\]\n]{1,20}\]:[ \t]*#[ \t]*([(\"'][^\n]*)", re.MULTILINE)
 LANGUAGES = {
     "bash": Language.SHELL, "sh": Language.SHELL, "shell": Language.SHELL, "zsh": Language.SHELL,
     "console": Language.SHELL, "shell-session": Language.SHELL,
@@ -93,8 +94,11 @@ class _Walk:
 
 def parts(text: str) -> Iterator[Paragraph | Code]:
     """In the order of the text, comments first."""
+    lines = Lines.of(text)
     for match in COMMENT.finditer(text):
-        yield Paragraph(match[1], text.count("\n", 0, match.start(1)), Weight.INSTRUCTION, hidden=True)
+        said = match[1] if match[1] is not None else match[2]
+        line, _ = lines.place(match.end() - len(match[0]) + match[0].find(said))
+        yield Paragraph(said, line - 1, Weight.INSTRUCTION, hidden=True)
     shown = COMMENT.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
     yield from _lines(shown.split("\n"), _Walk(), 0, inside=False)
 

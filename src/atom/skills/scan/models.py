@@ -112,12 +112,13 @@ class Notes:
             if label in labels:
                 self.suspect(Rule.SCAN_EXFILTRATION, severity, at, f"{what} goes to the network here.")
 
-    def runs(self, labels: Label, at: int) -> None:
-        """Something with `labels` is run."""
+    def runs(self, labels: Label, at: int, *, code: bool = True) -> None:
+        """Something with `labels` is run. `code`: as code; a command may be one that is only told by what was read."""
+        severity = Severity.ERROR if code else Severity.WARNING
         if Label.DOWNLOADED in labels:
-            self.suspect(Rule.SCAN_DOWNLOAD_RUN, Severity.ERROR, at, "It runs what it got from the network.")
+            self.suspect(Rule.SCAN_DOWNLOAD_RUN, severity, at, "It runs what it got from the network.")
         if Label.DECODED in labels:
-            self.suspect(Rule.SCAN_DECODE_RUN, Severity.ERROR, at, "It runs what it decodes just before.")
+            self.suspect(Rule.SCAN_DECODE_RUN, severity, at, "It runs what it decodes just before.")
 
     def suspect(self, rule: Rule, severity: Severity, at: int, message: str) -> None:
         self.budget.spend()

@@ -11,8 +11,7 @@ CREDENTIALS = either((
     r"(^|[/~])\.aws(/(credentials|config|sso.*))?/?$|/\.aws/credentials",
     r"(^|/)\.config/(gcloud|gh|op|hub|rclone|solana)(/|$)|(^|[/~])\.azure(/|$)|application_default_credentials\.json",
     r"(^|/)\.kube/config$|(^|/)\.docker/config\.json$|/run/secrets/kubernetes\.io",
-    r"""(^|/)[._](netrc|npmrc|pypirc|pgpass|git-credentials|vault-token|htpasswd)$|(^|/)\.gnupg(/|$)|(^|
-    /)\.password-store""",
+    r"(^~|.)/[._](netrc|npmrc|pypirc|pgpass|git-credentials|vault-token|htpasswd)$|(^|/)\.gnupg(/|$)|/\.password-store",
     r"^/etc/(shadow|gshadow|sudoers)-?$|^/proc/(self|\d+|\*)/environ$|(^|/)\.(bash|zsh|python|mysql|psql)_history$",
     r"(^|/)library/keychains(/|$)|login\.keychain|(^|/)\.local/share/keyrings|keychain-db$",
     r"(^|/)(login data|web data|logins\.json|key[34]\.db|cookies\.sqlite|local state)$",
@@ -23,6 +22,11 @@ CREDENTIALS = either((
     r"""(^|/)\.(openclaw|clawdbot|moltbot|claude|codex|gemini)/(\.?credentials(\.json)?|auth\.json|
     oauth_creds\.json)(/|$)""",
 ))  # fmt: skip
+SPACED = pattern(r"^[~/.%$][^ ]*/|^(login data|web data|local state)$|application support|user data")
+HUNTED = pattern(
+    r"(^|[/*])(id_(rsa|dsa|ecdsa|ed25519)|wallet\.dat|login data|key4\.db|logins\.json|cookies\.sqlite|\*?\.pem|"
+    r"\*?\.kdbx|\*?\.ovpn)$"
+)
 OWN_SECRETS = pattern(
     r"(^|/)\.env(\.(local|prod|production|development))?$|(^|/)(secrets|credentials)\.(json|ya?ml|toml)$"
 )
@@ -86,7 +90,9 @@ def normal(path: str) -> str:
 
 def is_credential(path: str) -> bool:
     said = normal(path)
-    return "\n" not in said and not said.endswith(".pub") and CREDENTIALS.search(said) is not None
+    if "\n" in said or said.endswith(".pub") or (" " in said and not SPACED.search(said)):
+        return False  # a sentence is no path
+    return CREDENTIALS.search(said) is not None
 
 
 def is_agent_file(path: str) -> bool:

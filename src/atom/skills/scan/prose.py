@@ -23,10 +23,11 @@ WRITTEN_ALIKE = str.maketrans(
     "aeopcyxijsdhABEKMHOPCTXoaeipIO''\"\" i",
 )
 HIDDEN = pattern(
-    r"""\b(agent|assistant|ai|llm|model|claude|gpt|you)\b[^\n]{0,60}\b(must|should|will|have to|need to|are to|always|
-    never|please)\b[^\n]{0,80}\b(run|execute|send|upload|read|ignore|
-    fetch|download|call|post|install|include|copy|delete|add)\b|\b(run|execute|send|upload|ignore|fetch|curl|wget|
-    post)\b[^\n]{0,100}\b(https?://|instructions|secret|token|credential|silently)"""
+    r"""\b(agent|assistant|ai|llm|model|claude|gpt|copilot)\b[^\n]{0,60}\b(must|should|will|have to|need to|are to|"
+    r"always|never|please)\b[^\n]{0,60}
+    \b(run|execute|send|upload|ignore|fetch|download|post|install|copy|delete|append|forward|include)\b|
+    \b(run|execute|curl|wget)\b[^\n]{0,60}\bhttps?://|
+    \b(send|upload|post|forward)\b[^\n]{0,60}\b(secrets?|tokens?|credentials?|passwords?|keys?|conversation)\b"""
 )
 DESCRIBES = pattern(
     r"""\b(red flags?|attack(s|er|ers)?|threats?|vulnerabilit(y|ies)|malicious|suspicious|detect(s|ed|ion|ing)?|

@@ -8,17 +8,20 @@ from atom.skills.scan.patterns import Pattern, pattern
 
 WHO = r"""(the |your |any )?(user|human|operator|owner|person|principal|customer|anyone|anybody|them|him or her|
 admin(istrator)?s?)"""
-LAW = r"""(instructions?|prompts?|rules|guidelines|polic(y|ies)|messages|directives|restrictions|constraints|guardrails|
-safeguards|safety (checks|measures|rules))"""
-SECRETS = r"""(environment variables|env(ironment)? vars|\.env( files?)?|ssh (private )?keys?|private keys?|seed phrases?|
-mnemonics?|recovery phrases?|keychain|credentials? files?|(all|any|every|stored|saved|found|found in|available)
-[ ][a-z ]{0,20}(api keys?|tokens?|passwords?|secrets?|credentials?|cookies)|memory\.md|soul\.md|user\.md|
-(conversation|chat|message|browsing|browser|shell|bash) (history|log|logs|transcripts?)|
-(entire|full|whole) conversation|system prompt|wallet (files?|keys?|data)|~?/?\.ssh|~?/?\.aws|id_rsa|
+LAW = r"""(instructions?|prompts?|rules|guidelines|polic(y|ies)|messages|directives|restrictions|constraints|
+guardrails|safeguards|guidance|directions|training|alignment|safety (checks|measures|rules))"""
+SECRETS = r"""(environment variables|env(ironment)? vars|\.env( files?)?|ssh (private )?keys?|private keys?|
+seed phrases?|mnemonics?|recovery phrases?|keychain|credentials? files?|
+(all|any|every|stored|saved|found|found in|available) [a-z ]{0,20}(api keys?|tokens?|passwords?|secrets?|credentials?|
+cookies)|memory\.md|soul\.md|user\.md|(conversation|chat|message|browsing|browser|shell|bash) (history|log|logs|
+transcripts?)|(entire|full|whole) conversation|system prompt|wallet (files?|keys?|data)|
+(api keys?|tokens?|passwords?|secrets?|credentials?) (you (can )?(find|see)|that you|found|stored)|~?/?\.ssh|~?/?\.aws|id_rsa|
 session cookies|browser (cookies|passwords))"""
+WORD = r"""(pass(word|code|phrase)\b( is)?\s*[:=]?|
+(pass|pwd|password|(extract|unpack|unzip)\w* (it )?(using|with))\s*[:=])"""
 AIM = r"""(https?://\S+|[\w.-]+@[\w-]+\.\w+|\b[\w-]+\.(com|net|org|io|co|xyz|site|app|dev|ru|cn|top|me|sh)\b|
 (the |this |our |my |following |that )([a-z]+ )?(server|endpoint|webhook|url|address|api|host|collector|bot|channel))"""
-SEND = r"""\b(send|post|upload|forward|transmit|exfiltrate|e-?mail|submit|leak|deliver|relay|beam|ship|pipe|curl)
+SEND = r"""\b(send|post|upload|forward|transmit|exfiltrate|e-?mail|submit|leak|deliver|relay|beam|ship|pipe|curl|share)
 (s|ing)?\b"""
 
 
@@ -67,6 +70,12 @@ _SAYINGS = (
      warnings?|controls?)|permission (checks?|prompts?)|confirmation prompts?|audit( log(ging)?)?)\b""",
      "It tells the agent to go around what holds it back."),
     (Rule.SCAN_INJECTION, Severity.WARNING,
+     rf"""\b(regardless of|despite|notwithstanding)\b (your|any|all|the) ([a-z]+ ){{0,2}}{LAW}\b|
+     \b(auto-?approve|automatically approve|approve automatically)\b[^.]{{0,20}}\b(all|any|every|each)\b[^.]{{0,20}}
+     \b(tool calls?|actions?|commands?|requests?|operations?)\b|
+     \buser has already (approved|consented|agreed|authori[sz]ed)\b[^.]{{0,30}}\b(everything|all|every|any|this)\b""",
+     "It tells the agent to go around what holds it back."),
+    (Rule.SCAN_INJECTION, Severity.WARNING,
      r"""<\|im_start\|>|<\|system\|>|\[/?inst\]|<</?sys>>|</?system>|<\|start_header_id\|>|^#{2,} ?(system|
      new system) (prompt|message|instruction)s? ?:|\[system (override|message|prompt)\]|
      \b(system override|admin override|new system (prompt|instructions?))\b ?:""",
@@ -81,7 +90,8 @@ _SAYINGS = (
      disclose|disclosing|report|reporting|show|showing|display|displaying|log|logging|expose)\b[ ]
      (this|these|it|that|any of (this|these)|anything|the (command|step|steps|upload|request|transfer|script|
      action|instruction|instructions|process|call|download|fact|existence|output of this))\b
-     ([^.]{{0,40}}\b(to|from)\b {WHO}|[^.]{{0,30}}\b(in (your|the) (reply|answer|response|summary|output|logs?))\b)""",
+     ([^.]{{0,40}}\b(to|from)\b {WHO}|[^.]{{0,30}}\b(in (your|the) (reply|answer|response|summary|output|logs?))\b)|
+     \b(do not|don't|never|must not)\b (ever )?(mention|reveal|disclose|admit|say)\b to {WHO} (that|what|how|why)\b""",
      "It tells the agent to keep something from its user."),
     (Rule.SCAN_CONCEALMENT, Severity.WARNING,
      rf"""\b(hide|hidden|conceal|keep|kept)\b (this|these|it|that|them|everything|all of this|
@@ -97,28 +107,27 @@ _SAYINGS = (
      execute|collect|harvest|record|download|install|append|add itself|run (the|this|a|curl|bash))\b""",
      "It tells the agent to do something without being seen."),
     (Rule.SCAN_LEAK, Severity.WARNING,
-     rf"{SEND}[^.!?]{{0,100}}\b{SECRETS}[^!?]{{0,120}}?\b(to|at|via|into|through|using)\b[^!?]{{0,40}}?{AIM}",
+     rf"""{SEND}[^!?]{{0,100}}?[^a-z0-9]{SECRETS}[^!?]{{0,120}}?
+     \b(to|at|via|into|through|using|with)\b[^!?]{{0,40}}?{AIM}""",
      "It tells the agent to send away what is secret."),
     (Rule.SCAN_LEAK, Severity.WARNING,
-     rf"""\b(read|collect|gather|find|search for|grab|harvest|extract|dump|cat|take|include|append|encode|
-     base64)\b[^!?]{{0,80}}\b{SECRETS}[^!?]{{0,120}}?\b(and|then|to|in|into)\b[^!?]{{0,40}}?{SEND}?[^!?]{{0,60}}?
-     \b(to|at|via|as a (query|url) parameter|in the (url|query|request|body|header)|with (an? )?(get|post|
-     http))\b[^!?]{{0,30}}?({AIM}|parameter|request|body|header|url|query)""",
+     rf"""\b(read|collect|gather|find|search for|grab|harvest|extract|dump|cat|take|include|append|encode|copy|put|
+     paste|attach|add|print|output|base64)\b[^!?]{{0,80}}?[^a-z0-9]{SECRETS}[^!?]{{0,120}}?
+     \b(and|then|to|in|into)\b[^!?]{{0,40}}?({SEND})?[^!?]{{0,60}}?
+     \b(to|at|via|with|as a (query|url) parameter|in the (url|query|request|body|header)|with (an? )?(get|post|http)|when(ever)? (you )?call(ing)?)\b[^!?]{{0,30}}?({AIM}|parameter|request|body|header|url|query)""",
      "It tells the agent to send away what is secret."),
     (Rule.SCAN_LEAK, Severity.WARNING,
      r"""!\[[^\]]*\]\(https?://[^)\s]*(\?|
      &)[\w-]+=[^)]*(\{|<|\$|%7b|\[)[^)]*(secret|key|token|conversation|history|data|env|password|summary|message|content)""",
      "A picture whose address carries away what the agent knows."),
     (Rule.SCAN_PREREQUISITE, Severity.ERROR,
-     r"""\bdownload\b[^\n]{0,200}\.(zip|rar|7z|tar\.gz|tgz|exe|dmg|pkg|msi|iso)\b[^\n]{0,120}\b(extract|unpack|unzip|
-     archive|decompress|pass|password|pwd|passcode)\b[^\n]{0,60}
-     (pass(word|code|phrase)?|pwd|using|with|code|key)\b\s*(is|=|
-     :)?\s*:?\s*[`'\"*]*[\w!@#$-]{3,40}[`'\"*]*[^\n]{0,80}\b(run|execute|launch|open|start|install|double.?click)\b""",
+     rf"""\.(zip|rar|7z|tar\.gz|tgz|exe|dmg|pkg|msi|iso)\b[^\n]{{0,160}}\b{WORD}\s*[`'"*]*[\w!@#$-]{{3,40}}[`'"*]*
+     [^\n]{{0,100}}\b(run|execute|launch|open|start|install|double.?click)\b""",
      "It has the user run something out of an archive that no scanner can open."),
     (Rule.SCAN_PREREQUISITE, Severity.ERROR,
      r"""(glot\.io|pastebin\.com|rentry\.(co|org)|paste\.ee|hastebin\.com|ghostbin\.\w+|dpaste\.\w+|
      controlc\.com)\S*[^\n]{0,160}\b(run|execute|paste|copy|enter|install|follow)\b[^\n]{0,60}\b(command|terminal|
-     script|code|shell|powershell|snippet|it)\b""",
+     script|code|shell|powershell|snippet|instructions|steps|it)\b""",
      "It has the user run a command that somebody can change at any time."),
     (Rule.SCAN_PREREQUISITE, Severity.WARNING,
      r"""\b(zip|rar|7z|archive|installer|package|file)\b[^\n.]{0,80}\b(password|passcode|passphrase|
@@ -131,7 +140,8 @@ _SAYINGS = (
      into)\b[^\n]{0,15}\b(terminal|powershell|command prompt|shell|cmd)\b""",
      "It has the user run a command that is not in the skill."),
     (Rule.SCAN_AGENT_FILES, Severity.WARNING,
-     r"""\b(add|append|write|insert|put|prepend|inject|copy|paste|save|promote)\b[^.\n]{0,80}?\b(to|into|in)\b[^.\n]{0,25}
+     r"""\b(add|append|write|insert|put|prepend|inject|copy|paste|save|promote)\b[^.\n]{0,80}?\b(to|into|"
+     r"in)\b[^.\n]{0,25}
      [`'"*/ ](soul|agents|claude|identity|gemini)\.md\b|
      \b(replace|overwrite|modify|edit|update|change|extend)\b[^.\n]{0,25}
      [`'"*/ ](soul|agents|claude|identity|gemini)\.md\b""",

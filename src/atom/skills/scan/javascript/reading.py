@@ -45,6 +45,7 @@ DECODES = re.compile(
 )
 KEYRINGS = re.compile(r"^keytar\.(getPassword|findPassword|findCredentials)$")
 SCRAMBLED = re.compile(r"\b_0x[0-9a-f]{4,8}\b")
+CONSTRUCTORS = re.compile(r"constructor['\"\]]{0,2}[.\[]{1,2}['\"]?constructor['\"\]]{0,2}\(")
 STRANGE = re.compile(r"[\[\]()!+]{200,}")
 BUILT_IN = {
     "fs", "path", "os", "child_process", "http", "https", "net", "tls", "dgram", "dns", "crypto", "zlib", "util",
@@ -177,9 +178,11 @@ class _Reader:
         if self.values.resolve(node) != "process.env":
             return False
         above = self.parents.get(id(node))
-        for _ in range(4):
-            if above is None or above.kind in {"member_expression", "subscript_expression"}:
-                return above is None
+        if above is None or above.kind in {"member_expression", "subscript_expression"}:
+            return False
+        for _ in range(3):
+            if above is None:
+                return True
             if above.kind == "pair" and self.values.raw(above).startswith("env"):
                 return False
             if (
@@ -291,7 +294,7 @@ class _Reader:
                     Rule.SCAN_DECODE_RUN, Severity.ERROR, node, "It runs a command that is hidden in encoded text."
                 )
         if given and given[0].kind in {"identifier", "call_expression", "await_expression", "member_expression"}:
-            self.notes.runs(self.labels(given[0]), self._at(node))
+            self.notes.runs(self.labels(given[0]), self._at(node), code=False)
 
     def dynamic(self, node: Syntax, name: str) -> None:
         given = self.values.arguments(node)
@@ -367,7 +370,7 @@ class _Reader:
 
     def _scrambled(self) -> None:
         names = len(set(SCRAMBLED.findall(self.text)))
-        strange = STRANGE.search(self.text)
+        strange = STRANGE.search(self.text) or CONSTRUCTORS.search(self.text)
         if names >= 5 or strange is not None:
             match = SCRAMBLED.search(self.text) or strange
             assert match is not None

@@ -47,6 +47,11 @@ class Values:
         for node in nodes:
             if node.kind == "import_statement":
                 self._import(node)
+        for node in nodes:
+            if node.kind == "augmented_assignment_expression" and (left := node.of("left")) is not None:
+                self.bindings.setdefault(self.raw(left), []).extend([node, node])  # more than one value
+            elif node.kind == "call_expression":
+                self._then(node)
         for node in declared:
             name, value = node.of("name") or node.of("left"), node.of("value") or node.of("right")
             if name is None or value is None:
@@ -69,10 +74,24 @@ class Values:
                     if name is not None and alias is not None:
                         self.aliases[self.raw(alias)] = f"{module}.{self.raw(name)}"
 
+    def _then(self, node: Syntax) -> None:
+        """`import("x").then(x => ...)`."""
+        function, given = node.of("function"), self.arguments(node)
+        base = function.of("object") if function is not None else None
+        if base is None or base.kind != "call_expression" or not given or given[0].kind != "arrow_function":
+            return
+        parameter, module = given[0].of("parameter"), self.resolve(base)
+        if parameter is None and (many := given[0].of("parameters")) is not None and len(many.children) == 1:
+            parameter = many.children[0]
+        if parameter is not None and module is not None and not module.endswith(")"):
+            self._alias_to(parameter, module)
+
     def _alias(self, name: Syntax, value: Syntax) -> None:
         dotted = self.resolve(value)
-        if dotted is None:
-            return
+        if dotted is not None:
+            self._alias_to(name, dotted)
+
+    def _alias_to(self, name: Syntax, dotted: str) -> None:
         if name.kind == "identifier":
             if dotted != self.raw(name):
                 self.aliases.setdefault(self.raw(name), dotted)

@@ -24,6 +24,7 @@ NETWORK = re.compile(
     r"pycurl\.Curl$"
     r"|xmlrpc\.client\.ServerProxy$|socketio\.Client\(\)\.(connect|emit)$"
 )
+SAVES = re.compile(r"(^|\.)urlretrieve$|^wget\.download$")
 FETCHES = re.compile(r"(\.|^)(get|post|request|urlopen|Request|recv|read|fetch|open|connect|create_connection|socket)$")
 COMMANDS = re.compile(
     r"os\.(system|popen\d?|exec[lv]p?e?|spawn[lv]p?e?|posix_spawnp?|startfile)$|pty\.spawn$"

@@ -161,7 +161,8 @@ class Flow:
 
 
 RELEVANT = (
-    ast.Assign, ast.AnnAssign, ast.AugAssign, ast.NamedExpr, ast.For, ast.AsyncFor, ast.With, ast.AsyncWith, ast.comprehension,
+    ast.Assign, ast.AnnAssign, ast.AugAssign, ast.NamedExpr, ast.For, ast.AsyncFor, ast.With, ast.AsyncWith,
+    ast.comprehension,
     ast.Return, ast.Call, ast.FunctionDef, ast.AsyncFunctionDef, ast.Yield,
 )  # fmt: skip
 

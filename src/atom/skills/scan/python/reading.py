@@ -4,7 +4,7 @@ import ast
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from atom.skills.findings import Rule, Severity
 from atom.skills.lines import Lines
@@ -17,6 +17,8 @@ from atom.skills.scan.python.folding import Folder
 from atom.skills.scan.python.naming import Naming
 
 ESCAPED = re.compile(r"(\\x[0-9a-fA-F]{2}){8}|(\\u00[0-9a-fA-F]{2}){8}|(\\[0-7]{3}){8}")
+WALKS = re.compile(r"^os\.(walk|scandir)$|\.r?glob$|^glob\.i?glob$")
+CONNECTS = re.compile(r"^socket\.(create_connection|socket\(\)\.connect(_ex)?|socket\(\)\.bind)$")
 WRITING = re.compile(r"[wax+]")
 
 
@@ -55,8 +57,10 @@ class _Reader:
     naming: Naming
     folder: Folder
     flow: Flow
+    saved: set[str] = field(default_factory=set)
 
     def read(self, tree: ast.Module) -> None:
+        self.saved.update(self._downloads(tree))
         quiet = {id(one) for one in _quiet(tree, self.naming.resolve)}
         addresses: list[tuple[str, int]] = []
         for node in ast.walk(tree):
@@ -72,7 +76,8 @@ class _Reader:
         if any(act.kind is Kind.NETWORK for act in self.notes.acts):
             for host, at in addresses:
                 self._host(host, at)
-        self._odd_names(tree)
+        self._odd_names()
+        self._hunt(tree)
         self._reverse_shell(tree)
 
     def _at(self, node: ast.AST) -> int:
@@ -82,6 +87,18 @@ class _Reader:
         return start + len(
             self.text[start : start + column].encode("utf-8", "replace")[:column].decode("utf-8", "ignore")
         )
+
+    def _downloads(self, tree: ast.Module) -> Iterator[str]:
+        """Files that are downloaded to."""
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and calls.SAVES.search(self.naming.resolve(node.func) or ""):
+                place = (
+                    _keyword(node, "filename")
+                    or _keyword(node, "out")
+                    or (node.args[1] if len(node.args) > 1 else None)
+                )
+                if place is not None and (text := self.folder.text(place)):
+                    yield text
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
         if isinstance(node, ast.ImportFrom):
@@ -170,8 +187,12 @@ class _Reader:
         if "exec" in name and len(node.args) > 1 and words is None:
             self._program([self.folder.text(one) or "\0" for one in _flat(node.args[1:])], at)
         labels = self._labels([first, _keyword(node, "input"), _keyword(node, "stdin")], node)
-        direct = isinstance(first, ast.Name | ast.Attribute | ast.Call) or _keyword(node, "input") is not None
-        self.notes.runs(labels if direct or (words and words[0].rpartition("/")[2] in SHELL_NAMES) else Label.NONE, at)
+        direct = (
+            isinstance(first, ast.Name | ast.Attribute | ast.Call | ast.Subscript)
+            or _keyword(node, "input") is not None
+        )
+        shell = bool(words) and words is not None and words[0].rpartition("/")[2] in SHELL_NAMES
+        self.notes.runs(labels if direct or shell else Label.NONE, at, code=shell)
 
     def _words(self, first: ast.expr | None) -> list[str] | None:
         """Of a list of arguments; None when it is one line, or unknown."""
@@ -201,6 +222,8 @@ class _Reader:
 
     def _program(self, words: list[str], at: int) -> None:
         """As a line of a shell: what a shell would do with these words is what is done."""
+        if any(word in self.saved for word in words):
+            self.notes.runs(Label.DOWNLOADED, at, code=False)
         quoted = " ".join("$HOLE" if "\0" in word else "'" + word.replace("'", "'\\''") + "'" for word in words)
         self.notes.inner.append(Inner(Language.SHELL, quoted, at))
 
@@ -260,7 +283,7 @@ class _Reader:
             Rule.SCAN_CREDENTIALS, Severity.WARNING, self._at(node), f"{name} reads what other programs keep secret."
         )
 
-    def _odd_names(self, tree: ast.Module) -> None:
+    def _odd_names(self) -> None:
         """Names that Python reads as others than people see, and literals written so that nobody can read them."""
         for number, line in enumerate(self.text.split("\n")):
             found = ESCAPED.search(line) or (obfuscation.STYLED.search(line) if not line.isascii() else None)
@@ -270,10 +293,24 @@ class _Reader:
                     Rule.SCAN_OBFUSCATION, Severity.WARNING, at, "It is written so that nobody can read it."
                 )
 
+    def _hunt(self, tree: ast.Module) -> None:
+        """A walk through folders, and the names of files that it waits for."""
+        calls_ = [self.naming.resolve(node.func) or "" for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        if not any(WALKS.search(name) for name in calls_):
+            return
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and places.HUNTED.search(node.value[:100])
+            ):
+                message = f"It looks through folders for {node.value}."
+                self.notes.suspect(Rule.SCAN_CREDENTIALS, Severity.WARNING, self._at(node), message)
+
     def _reverse_shell(self, tree: ast.Module) -> None:
         """A connection whose other end is the input and output of a shell."""
         names = {self.naming.resolve(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        connects = any(name and name.startswith("socket.") for name in names)
+        connects = any(name and CONNECTS.search(name) for name in names)
         runs = next((node for name, node in names.items() if name and calls.COMMANDS.search(name)), None)
         if connects and runs is not None and ("os.dup2" in names or "pty.spawn" in names or _answers(names)):
             self.notes.suspect(

@@ -15,7 +15,7 @@ from atom.skills.scan.shell.words import Word, Words, walk
 NAME = re.compile(r"[A-Za-z_]\w*")
 VARIABLE = re.compile(r"\$\{?!?([A-Za-z_]\w*)")
 REVERSE = re.compile(r"/dev/(tcp|udp)/")
-SETTING = re.compile(r"\s*(export|set|setenv|alias|eval|source|\.)?\s*[A-Za-z_$\"(./~-][^;|&`]{0,300}$", re.DOTALL)
+SETTING = re.compile(r"\s*(export|set|setenv)\s+-?[A-Za-z_][^;|&`]{0,300}$", re.DOTALL)
 SAYERS = {"echo", "printf", "cat"}
 SUBSTITUTED = re.compile(r"\$\(|`")
 LANGUAGES: Mapping[str, Language] = {
@@ -53,6 +53,8 @@ class Reader:
         for node in nodes:
             if node.kind == "variable_assignment":
                 self._assignment(node)
+            elif node.kind == "for_statement":
+                self._loop(node)
             elif node.kind == "pipeline":
                 self._pipeline(node)
             elif node.kind == "redirected_statement":
@@ -85,6 +87,17 @@ class Reader:
             key = self.words.raw(name)
             self.names[key] = self.names.get(key, Label.NONE) | found
 
+    def _loop(self, node: Syntax) -> None:
+        """`for f in ~/.ssh/*`."""
+        name = node.of("variable")
+        for one in node.children:
+            word = self.words.word(one) if one.field == "value" else None
+            judged = places.read(word.text) if word is not None else None
+            if judged is not None and name is not None:
+                self.suspect(judged.rule, judged.severity, one, judged.message)
+                key = self.words.raw(name)
+                self.names[key] = self.names.get(key, Label.NONE) | Label.CREDENTIAL
+
     # Where values come from.
 
     def labels(self, node: Syntax) -> Label:
@@ -110,6 +123,8 @@ class Reader:
             program in {"export", "declare"} and command.has("-p", "-x")
         ):
             found |= Label.ENVIRONMENT
+        if program == "gpg" and command.has("--export-secret-keys", "--export-secret-key"):
+            found |= Label.CREDENTIAL
         if program == "security" and command.has(
             "find-generic-password", "find-internet-password", "dump-keychain", "export"
         ):

@@ -187,7 +187,8 @@ def _persist(reader: Reader, command: Command) -> None:
         "reg": "add" in words and any("currentversion\\run" in word or "currentversionrun" in word for word in words),
         "update-rc.d": True, "chkconfig": "on" in words,
         "git": "config" in words and any("hookspath" in word for word in words),
-        "defaults": any("loginhook" in word for word in words), "at": bool(words),
+        "defaults": any("loginhook" in word for word in words),
+        "at": bool(words) and TIME.fullmatch(words[0]) is not None,
         "register-scheduledtask": True, "new-scheduledtask": True,
     }.get(command.program, False)  # fmt: skip
     if said:
@@ -272,8 +273,10 @@ def _install(reader: Reader, command: Command) -> None:
     system = tables.PACKAGERS.get((program, verb)) or tables.PACKAGERS.get((program, ""))
     if system is None:
         return
-    rest = words[words.index(verb) + 1 :] if (program, verb) in tables.PACKAGERS else words[1:]
+    rest = words[words.index(verb) + 1 :] if verb and (program, verb) in tables.PACKAGERS else words[1:]
     one_only = program in {"npx", "bunx", "uvx"} or verb in {"exec", "dlx", "run"}
+    if verb in {"tool", "global"}:
+        rest = [word for word in rest if word not in {"install", "run", "add"}]
     skip, found = False, 0
     for word in rest:
         if not skip and not word.startswith("-") and not (one_only and found):
@@ -305,7 +308,10 @@ def _find(reader: Reader, command: Command) -> None:
     words = command.arguments
     at = next((n for n, word in enumerate(words) if word.text in {"-exec", "-execdir", "-ok"}), None)
     if at is not None and at + 1 < len(words):
-        reader.command(Command(command.node, [word for word in words[at + 1 :] if word.text not in {";", "+", "{}"}]))
+        run = Command(command.node, [word for word in words[at + 1 :] if word.text not in {";", "+", "{}"}])
+        reader.command(run)
+        if run.program in tables.SENDERS and any(places.HUNTED.search(word.text) for word in words[:at]):
+            reader.notes.sends(Label.CREDENTIAL, reader.at(command.node))
 
 
 def _each(
@@ -314,6 +320,7 @@ def _each(
     return dict.fromkeys(names, (method,))
 
 
+TIME = re.compile(r"now|midnight|noon|tomorrow|teatime|-f|\d{1,2}:\d\d|\d{1,2}[ap]m")
 BARE = re.compile(r"[\w-]+(\.[\w-]+)+(:\d+)?(/\S*)?|localhost(:\d+)?(/\S*)?")
 IDENTITY = {
     "--cert",

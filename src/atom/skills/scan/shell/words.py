@@ -107,14 +107,18 @@ def _raw_string(words: Words, node: Syntax, _: int) -> Word:
 
 
 def _ansi(words: Words, node: Syntax, _: int) -> Word:
+    raw = words.raw(node)[2:-1]
+    return Word(_unescape(raw), node, hidden=obfuscation.ESCAPE.search(raw) is not None)
+
+
+def _unescape(raw: str) -> str:
     def said(match: re.Match[str]) -> str:
         number = match[1] or match[2]
         if number:
             return chr(int(number, 16))
         return chr(int(match[3], 8) & 255) if match[3] else NAMED.get(match[4], match[4])
 
-    raw = words.raw(node)[2:-1]
-    return Word(ANSI.sub(said, raw), node, hidden=obfuscation.ESCAPE.search(raw) is not None)
+    return ANSI.sub(said, raw)
 
 
 def _expansion(words: Words, node: Syntax, _: int) -> Word:
@@ -142,8 +146,9 @@ def _substitution(words: Words, node: Syntax, depth: int) -> Word:
                 return Word(decoded.rstrip("\n"), node, hidden=True)
     if node.children and node.children[0].kind == "command":
         only = _simple(words, node.children[0], depth)
-        if only[:1] in (["echo"], ["printf"]) and len(only) == 2:
-            return Word(only[1], node)
+        if only[:1] in (["echo"], ["printf"]) and len(only) > 1:
+            text = only[-1] if obfuscation.ESCAPE.search(only[-1]) is None else _unescape(only[-1])
+            return Word(text, node, hidden=text != only[-1])
     return Word(words.raw(node), node)
 
 
