@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables of cases
 """What is declared is compared with what scripts do, and the registry's risk is never below what was seen."""
 
 from typing import Any

@@ -23,7 +23,7 @@ from atom.skills.registry.service import access_of
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """An active version that the agent may use. `risk`: what it declares, critical where it declares none."""
+    """An active version that the agent may use. `risk`: what it declares, critical where none; never below what was seen."""
 
     name: str
     version_id: UUID
@@ -104,7 +104,7 @@ def _refused(why: Refusal, skill: Skill, agent: str) -> SkillNotUsableError:
             "`atom skills access` sets the lowest maturity.",
         ),
         Refusal.RISK: (
-            f"It declares a higher risk than {skill.highest_risk}.",
+            f"Its risk is higher than {skill.highest_risk}.",
             "`atom skills access` sets the highest risk.",
         ),
     }[why]

@@ -15,8 +15,8 @@ seed phrases?|mnemonics?|recovery phrases?|keychain|credentials? files?|
 (all|any|every|stored|saved|found|found in|available) [a-z ]{0,20}(api keys?|tokens?|passwords?|secrets?|credentials?|
 cookies)|memory\.md|soul\.md|user\.md|(conversation|chat|message|browsing|browser|shell|bash) (history|log|logs|
 transcripts?)|(entire|full|whole) conversation|system prompt|wallet (files?|keys?|data)|
-(api keys?|tokens?|passwords?|secrets?|credentials?) (you (can )?(find|see)|that you|found|stored)|~?/?\.ssh|~?/?\.aws|id_rsa|
-session cookies|browser (cookies|passwords))"""
+(api keys?|tokens?|passwords?|secrets?|credentials?) (you (can )?(find|see)|that you|found|stored)|
+~?/?\.ssh|~?/?\.aws|id_rsa|session cookies|browser (cookies|passwords))"""
 WORD = r"""(pass(word|code|phrase)\b( is)?\s*[:=]?|
 (pass|pwd|password|(extract|unpack|unzip)\w* (it )?(using|with))\s*[:=])"""
 AIM = r"""(https?://\S+|[\w.-]+@[\w-]+\.\w+|\b[\w-]+\.(com|net|org|io|co|xyz|site|app|dev|ru|cn|top|me|sh)\b|
@@ -114,11 +114,12 @@ _SAYINGS = (
      rf"""\b(read|collect|gather|find|search for|grab|harvest|extract|dump|cat|take|include|append|encode|copy|put|
      paste|attach|add|print|output|base64)\b[^!?]{{0,80}}?[^a-z0-9]{SECRETS}[^!?]{{0,120}}?
      \b(and|then|to|in|into)\b[^!?]{{0,40}}?({SEND})?[^!?]{{0,60}}?
-     \b(to|at|via|with|as a (query|url) parameter|in the (url|query|request|body|header)|with (an? )?(get|post|http)|when(ever)? (you )?call(ing)?)\b[^!?]{{0,30}}?({AIM}|parameter|request|body|header|url|query)""",
+     \b(to|at|via|with|as a (query|url) parameter|in the (url|query|request|body|header)|with (an? )?(get|post|http)|
+     when(ever)? (you )?call(ing)?)\b[^!?]{{0,30}}?({AIM}|parameter|request|body|header|url|query)""",
      "It tells the agent to send away what is secret."),
     (Rule.SCAN_LEAK, Severity.WARNING,
-     r"""!\[[^\]]*\]\(https?://[^)\s]*(\?|
-     &)[\w-]+=[^)]*(\{|<|\$|%7b|\[)[^)]*(secret|key|token|conversation|history|data|env|password|summary|message|content)""",
+     r"""!\[[^\]]*\]\(https?://[^)\s]*(\?|&)[\w-]+=[^)]*(\{|<|\$|%7b|\[)
+     [^)]*(secret|key|token|conversation|history|data|env|password|summary|message|content)""",
      "A picture whose address carries away what the agent knows."),
     (Rule.SCAN_PREREQUISITE, Severity.ERROR,
      rf"""\.(zip|rar|7z|tar\.gz|tgz|exe|dmg|pkg|msi|iso)\b[^\n]{{0,160}}\b{WORD}\s*[`'"*]*[\w!@#$-]{{3,40}}[`'"*]*
