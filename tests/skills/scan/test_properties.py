@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from atom.skills.bundle.reading import read_bytes
 from atom.skills.findings import Rule
 from atom.skills.ports import TooComplexError
-from atom.skills.scan.models import Budget, Scan
+from atom.skills.scan.models import Budget, Kind, Scan
 from tests.skills.packing import MANIFEST, zipped
 from tests.skills.scan.scanning import SCANNER, scanned
 
@@ -37,9 +37,9 @@ PIECES = {
 }  # fmt: skip
 
 
-def same(files: dict[str, bytes]) -> Scan:
-    first, second = scanned(files), scanned(dict(reversed(files.items())))
-    assert first == second
+def told(files: dict[str, bytes]) -> Scan:
+    """Every place of it is one."""
+    first = scanned(files)
     for one in first.findings:
         assert (one.message + one.fix).isprintable()
         if one.place.line is not None:
@@ -50,18 +50,20 @@ def same(files: dict[str, bytes]) -> Scan:
 
 @pytest.mark.parametrize("name", PIECES)
 def test_any_text_of_a_kind_is_scanned(name: str) -> None:
-    @settings(deadline=None, max_examples=250)
+    @settings(deadline=None, max_examples=150)
     @given(st.lists(st.sampled_from(PIECES[name]), max_size=40).map("".join))
     def check(text: str) -> None:
-        same({"SKILL.md": MANIFEST, name: text.encode("utf-8", "replace")})
+        files = {"SKILL.md": MANIFEST, name: text.encode("utf-8", "replace")}
+        assert told(files) == told(dict(reversed(files.items())))
 
     check()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.dictionaries(st.sampled_from(NAMES), st.binary(max_size=300), max_size=4))
 def test_any_bytes_are_scanned(files: dict[str, bytes]) -> None:
-    same({**files, "SKILL.md": MANIFEST})
+    files = {**files, "SKILL.md": MANIFEST}
+    assert told(files) == told(dict(reversed(files.items())))
 
 
 @settings(deadline=None, max_examples=200)
@@ -71,7 +73,9 @@ def test_any_declaration_is_compared(value: object) -> None:
     bundle = read_bytes(
         zipped({"SKILL.md": MANIFEST, "a.py": b"import requests\nrequests.get('https://a.example')\n"}), "x.zip"
     )
-    SCANNER.scan(bundle, {"atom": value})
+    found = SCANNER.scan(bundle, {"atom": value})
+    assert found == SCANNER.scan(bundle, {"atom": value})
+    assert found.seen.code[Kind.NETWORK] == ("a.example",)
 
 
 HARD: dict[str, tuple[str, Callable[[int], str]]] = {
@@ -97,7 +101,7 @@ def test_the_work_grows_with_the_text_and_no_faster(name: str) -> None:
     """Four times the text: what is quadratic would take sixteen times the time, and be stopped only by the budget."""
     file, make = HARD[name]
     times = []
-    for size in (20_000, 80_000):
+    for size in (10_000, 40_000):
         data = make(size).encode()
         began = time.process_time()
         scanned({"SKILL.md": MANIFEST, file: data})

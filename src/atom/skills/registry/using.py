@@ -23,7 +23,10 @@ from atom.skills.registry.service import access_of
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """An active version that the agent may use. `risk`: what it declares, critical where none; never below what was seen."""
+    """An active version that the agent may use.
+
+    `risk`: what it declares, critical where it declares none; never below what was seen.
+    """
 
     name: str
     version_id: UUID

@@ -282,10 +282,10 @@ def _install(reader: Reader, command: Command) -> None:
         if not skip and not word.startswith("-") and not (one_only and found):
             found += 1
             reader.notes.act(Kind.PACKAGE, f"{system}:{word[:200]}", reader.at(command.node))
-        skip = word in tables.PACKAGE_VALUES or word in INDEX_OPTIONS
+        skip = word in tables.PACKAGE_VALUES or tables.INDEX.fullmatch(word) is not None
     for number, word in enumerate(words):
         option, _, value = word.partition("=")
-        if option in INDEX_OPTIONS and (program != "npx" or option != "-i"):
+        if tables.INDEX.fullmatch(option) and (program != "npx" or option != "-i"):
             address = value or (words[number + 1] if number + 1 < len(words) else "")
             if places.URL_START.search(address) and not tables.OFFICIAL.search(address):
                 reader.suspect(
@@ -339,7 +339,6 @@ IDENTITY = {
     "-K",
     "--config",
 } - {"-F", "-o", "--output"}
-INDEX_OPTIONS = set(tables.INDEXES)
 EVERY: Sequence[Callable[[Reader, Command], None]] = (_runs_argument, _runs_file)
 ACTS: Mapping[str, Sequence[Callable[[Reader, Command], None]]] = {
     **_each(tables.FETCHERS, _fetch),

@@ -1,5 +1,7 @@
 """What programs do that are called from a shell."""
 
+import re
+
 from atom.skills.scan.patterns import pattern
 
 WRAPPERS = {
@@ -133,9 +135,9 @@ PACKAGERS = {
 }  # fmt: skip
 PACKAGE_VALUES = {"-r", "--requirement", "-c", "--constraint", "-t", "--target", "-e", "--editable", "--prefix",
 "--python", "--with-requirements", "-w", "--cache-dir",
-                  "--platform", "--only-binary", "--no-binary", "-f", "--find-links", "--root", "--from",
+                  "--platform", "--only-binary", "--no-binary", "-f", "--root", "--from",
                   "--with"}  # fmt: skip
-INDEXES = ("--index-url", "-i", "--extra-index-url", "--registry", "--index", "--default-index")
+INDEX = re.compile(r"-i|--(extra-|default-)?index(-url)?|--registry")
 OFFICIAL = pattern(
     r"^https://(pypi\.org|files\.pythonhosted\.org|registry\.npmjs\.org|registry\.yarnpkg\.com|"
     r"download\.pytorch\.org|test\.pypi\.org)(/|$)"
