@@ -10,7 +10,8 @@ from atom.skills.findings import Finding, Rule, Severity
 from atom.skills.ports import Language, TooComplexError
 
 MOST_ACTS = 20_000  # of one text
-STEPS = 2_000_000  # of work on one bundle, counted so that a bundle has the same verdict on every machine
+STEPS = 3_000_000  # of work on one bundle, counted so that a bundle has the same verdict on every machine
+FILE_STEPS = 1_000_000  # of them on one file: it must not keep others from being read
 
 
 class Weight(StrEnum):
@@ -38,6 +39,8 @@ class Label(Flag):
 
     NONE = 0
     CREDENTIAL = auto()  # what lies where credentials lie
+    ACCOUNT = auto()  # what other programs sign in with; who uses an account sends it to whom it belongs
+    PLACE = auto()  # only the path
     OWN_SECRET = auto()  # a .env file, an agent's memory
     ENVIRONMENT = auto()  # all of it
     DOWNLOADED = auto()
@@ -47,6 +50,7 @@ class Label(Flag):
 SENT = (
     (Label.CREDENTIAL, Severity.ERROR, "What lies where credentials lie"),
     (Label.ENVIRONMENT, Severity.ERROR, "The whole environment"),
+    (Label.ACCOUNT, Severity.WARNING, "What another program signs in with"),
     (Label.OWN_SECRET, Severity.WARNING, "What a file of secrets, or of an agent's memory, holds"),
 )
 UNKNOWN = "?"
@@ -83,7 +87,7 @@ class Inner:
 class Budget:
     """Work that is left. Raises TooComplexError when there is none."""
 
-    left: int = STEPS
+    left: int = FILE_STEPS
 
     def spend(self, steps: int = 1) -> None:
         self.left -= steps

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from atom.skills.findings import Rule, Severity
+from atom.skills.scan.models import Label
 from atom.skills.scan.patterns import either, pattern
 
 LONGEST = 400  # of a path or host
@@ -23,6 +24,10 @@ CREDENTIALS = either((
     oauth_creds\.json)(/|$)""",
 ))  # fmt: skip
 SPACED = pattern(r"^[~/.%$][^ ]*/|^(login data|web data|local state)$|application support|user data")
+ACCOUNTS = pattern(
+    r"""/\.config/(gcloud|gh|op|hub|rclone|solana)|/\.azure|application_default|/\.kube/|/\.docker/|/run/secrets/|[._](netrc|npmrc|pypirc|pgpass|vault-token)$|
+    /\.(openclaw|clawdbot|moltbot|claude|codex|gemini)/|/keystore/"""
+)
 HUNTED = pattern(
     r"(^|[/*])(id_(rsa|dsa|ecdsa|ed25519)|wallet\.dat|login data|key4\.db|logins\.json|cookies\.sqlite|\*?\.pem|"
     r"\*?\.kdbx|\*?\.ovpn)$"
@@ -93,6 +98,13 @@ def is_credential(path: str) -> bool:
     if "\n" in said or said.endswith(".pub") or (" " in said and not SPACED.search(said)):
         return False  # a sentence is no path
     return CREDENTIALS.search(said) is not None
+
+
+def label(path: str) -> Label:
+    """Of what lies at `path`."""
+    if is_credential(path):
+        return Label.ACCOUNT if ACCOUNTS.search(normal(path)) else Label.CREDENTIAL
+    return Label.OWN_SECRET if is_own_secret(path) or is_agent_file(path) else Label.NONE
 
 
 def is_agent_file(path: str) -> bool:

@@ -55,6 +55,7 @@ FOREIGN = pattern(
     comments?|results?|outputs?|posts?)\b|\b(embedded|untrusted|injected) (instructions?|prompts?|commands)\b"""
 )
 QUOTES = re.compile(r"\"[^\"\n]{1,300}\"|`[^`\n]{1,300}`|\u201c[^\u201d\n]{1,300}\u201d|'[^'\n]{8,300}'(?![a-z])")
+OPTION = re.compile(r"(?:[-*|] ?)?`?--?[a-z]")
 NEAR = 60  # characters before a saying in which a word can turn it around
 
 
@@ -109,6 +110,8 @@ def _told(said: str, start: int, end: int, rule: Rule) -> bool:
     """Quoted, in a table, or turned around by what stands before it."""
     if said.startswith("|") or any(one.start() < start + 2 and end - 2 <= one.end() for one in QUOTES.finditer(said)):
         return True
+    if rule is Rule.SCAN_INJECTION and OPTION.match(said):
+        return True  # what an option of a command does
     if rule is Rule.SCAN_INJECTION and FOREIGN.search(said[start : end + NEAR]) is not None:
         return True  # that is how a skill keeps others from doing so
     before = said[max(0, start - NEAR) : start]

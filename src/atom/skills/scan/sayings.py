@@ -82,8 +82,9 @@ _SAYINGS = (
      "It is written as if it came from the system."),
     (Rule.SCAN_CONCEALMENT, Severity.WARNING,
      rf"""\b(do not|don't|never|must not|should not|shouldn't|without|avoid|refrain from|no need to)\b (ever )?(tell|
-     telling|inform|informing|notify|notifying|alert|alerting|warn|warning|letting|let)\b {WHO}\b
-     [^.]{{0,20}}(\b(about|of|that|what|when|before|know|see|notice|anything|this|it|first)\b|$|[.!,;])""",
+     telling|inform|informing|notify|notifying|alert|alerting|warn|warning)\b {WHO}( (about|of|that|what|when|before|
+     anything|this|it|first|you|any)\b|\s*[.!,;]|$)|
+     \b(do not|don't|never|must not|without)\b (let|letting) {WHO} (know|see|notice|find)\b""",
      "It tells the agent to keep something from its user."),
     (Rule.SCAN_CONCEALMENT, Severity.WARNING,
      rf"""\b(do not|don't|never|must not|should not|avoid|without)\b (ever )?(mention|mentioning|reveal|revealing|

@@ -12,7 +12,20 @@ from atom.skills.scan import declared, packages, prose, sources
 from atom.skills.scan.fixes import FIXES
 from atom.skills.scan.javascript import reading as javascript_reading
 from atom.skills.scan.markdown import Paragraph
-from atom.skills.scan.models import Act, Budget, Inner, Kind, Notes, Scan, Seen, Source, Suspicion, Weight
+from atom.skills.scan.models import (
+    FILE_STEPS,
+    STEPS,
+    Act,
+    Budget,
+    Inner,
+    Kind,
+    Notes,
+    Scan,
+    Seen,
+    Source,
+    Suspicion,
+    Weight,
+)
 from atom.skills.scan.python import reading as python_reading
 from atom.skills.scan.shell import reading as shell_reading
 from atom.skills.validation.texts import text_of
@@ -46,16 +59,18 @@ class _Scan:
     places: dict[tuple[Kind, str], Place] = field(default_factory=dict)
 
     def run(self, metadata: Mapping[str, Any]) -> Scan:
-        left = MOST_CHARACTERS
+        left, steps = MOST_CHARACTERS, STEPS
         for path, member in self.bundle.files.items():
             left -= len(member.data)
             if left < 0:
                 self._incomplete(path, "there is more text in the bundle than is read")
                 break
+            self.budget = Budget(given := min(FILE_STEPS, steps))
             try:
                 self._file(path, member.data)
             except TooComplexError:
                 self._incomplete(path, "reading it takes more work than a skill may")
+            steps -= given - max(self.budget.left, 0)
         seen = Seen(self._values(Weight.CODE), self._values(Weight.INSTRUCTION))
         self.findings += self._capabilities(seen)
         self.findings += declared.compared(declared.read(metadata), seen, self.places, self.bundle.manifest)

@@ -44,6 +44,7 @@ DECODES = re.compile(
     r"^(atob|Buffer\.from|zlib\.(gunzip|inflate|unzip|brotliDecompress)\w*|crypto\.createDecipher\w*)$"
 )
 KEYRINGS = re.compile(r"^keytar\.(getPassword|findPassword|findCredentials)$")
+FILES = re.compile(r"(^|\.)(read\w*|createReadStream|open\w*|copyFile\w*|file|readTextFile)$")
 SCRAMBLED = re.compile(r"\b_0x[0-9a-f]{4,8}\b")
 CONSTRUCTORS = re.compile(r"constructor['\"\]]{0,2}[.\[]{1,2}['\"]?constructor['\"\]]{0,2}\(")
 STRANGE = re.compile(r"[\[\]()!+]{200,}")
@@ -60,6 +61,7 @@ QUIET = re.compile(
     r"^(console\.\w+|log(ger)?\.\w+|Error|TypeError|chalk\.\w+)$|\.(includes|startsWith|endsWith|test|match|"
     r"description|option)$"
 )
+WHOLE = Label.OWN_SECRET | Label.ACCOUNT | Label.PLACE
 CALLS = {"call_expression", "new_expression"}
 
 
@@ -163,15 +165,31 @@ class _Reader:
         return found
 
     def labels(self, root: Syntax) -> Label:
-        found = Label.NONE
-        for node in self._below(root):
-            if node.kind in {"identifier", "shorthand_property_identifier"}:
-                found |= self.names.get(self.values.raw(node), Label.NONE)
-            elif node.kind in CALLS:
-                found |= self._of_call(node)
-            elif node.kind == "member_expression" and self._is_environment(node):
-                found |= Label.ENVIRONMENT
-        return found
+        """Of everything in an expression together. One item by its name (`x.token`) is not all of what it is from."""
+        found, reads = Label.NONE, False
+        waiting = [(root, False)]
+        while waiting:
+            node, picked = waiting.pop()
+            self.notes.budget.spend()
+            label = self._of_node(node)
+            reads = reads or (node.kind in CALLS and FILES.search(self._name(node)) is not None)
+            found |= label & ~WHOLE if picked else label
+            taken = node.of("object") if node.kind == "member_expression" and not self._is_called(node) else None
+            waiting.extend((child, picked or child is taken) for child in node.children)
+        there = Label.CREDENTIAL | Label.ACCOUNT | Label.OWN_SECRET
+        return found | Label.CREDENTIAL if reads and Label.PLACE in found and not found & there else found
+
+    def _of_node(self, node: Syntax) -> Label:
+        if node.kind in {"identifier", "shorthand_property_identifier"}:
+            return self.names.get(self.values.raw(node), Label.NONE)
+        if node.kind in CALLS:
+            return self._of_call(node)
+        environment = node.kind == "member_expression" and self._is_environment(node)
+        return Label.ENVIRONMENT if environment else Label.NONE
+
+    def _is_called(self, node: Syntax) -> bool:
+        above = self.parents.get(id(node))
+        return above is not None and above.kind == "call_expression" and node.field == "function"
 
     def _is_environment(self, node: Syntax) -> bool:
         """All of it; one name of it is something else, and so is what a process is started with."""
@@ -206,16 +224,15 @@ class _Reader:
         if COMMANDS.search(name) and given:
             said = self.values.fold(given[0])
             words = said.text.split() if said is not None else []
-            if any(places.is_credential(word) for word in words) or "find-generic-password" in words:
+            if any(places.label(word) & Label.CREDENTIAL for word in words) or "find-generic-password" in words:
                 return Label.CREDENTIAL
             return Label.DOWNLOADED if words[:1] in (["curl"], ["wget"]) else Label.NONE
         for one in given[:2]:
             found = self.values.fold(one)
             text = found.text.rpartition("\0")[2] if found is not None else ""
-            if text and places.is_credential(text):
-                return Label.CREDENTIAL
-            if text and (places.is_own_secret(text) or places.is_agent_file(text)):
-                return Label.OWN_SECRET
+            there = places.label(text) if text else Label.NONE
+            if there:
+                return there if FILES.search(name) else Label.PLACE
         return Label.NONE
 
     # What is done with them.

@@ -1,6 +1,7 @@
 """Where values of a Python text come from, and where they go. Names are followed, objects are not."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -47,19 +48,41 @@ class Flow:
                 return
 
     def labels(self, node: ast.AST, scope: SCOPE) -> Label:
-        """Of everything in an expression together."""
-        found = Label.NONE
-        for one in ast.walk(node):
+        """Of everything in an expression together. One item by its name (`x["token"]`) is not all that it is from."""
+        found, reads = Label.NONE, False
+        for one, picked in self._parts(node):
             self.budget.spend()
-            if isinstance(one, ast.Name):
-                found |= self.names.get((scope, one.id), Label.NONE) | self.names.get((0, one.id), Label.NONE)
-                found |= Label.ENVIRONMENT if self._is_environment(node, one) else Label.NONE
-            elif isinstance(one, ast.Attribute):
-                found |= self.names.get((0, f".{one.attr}"), Label.NONE)
-                found |= Label.ENVIRONMENT if self._is_environment(node, one) else Label.NONE
+            label = Label.NONE
+            if isinstance(one, ast.Name | ast.Attribute):
+                label = self._of_name(one, scope)
+                label |= Label.ENVIRONMENT if not picked and self._is_environment(node, one) else Label.NONE
             elif isinstance(one, ast.Call):
-                found |= self._call(one)
-        return found
+                label = self._call(one)
+                reads = reads or READS.search(self.resolve(one.func) or _method(one)) is not None
+            found |= label & ~WHOLE if picked else label
+        return found | Label.CREDENTIAL if reads and Label.PLACE in found and not found & FOUND else found
+
+    def _of_name(self, node: ast.Name | ast.Attribute, scope: SCOPE) -> Label:
+        if isinstance(node, ast.Attribute):
+            return self.names.get((0, f".{node.attr}"), Label.NONE)
+        return self.names.get((scope, node.id), Label.NONE) | self.names.get((0, node.id), Label.NONE)
+
+    def _parts(self, node: ast.AST) -> Iterator[tuple[ast.AST, bool]]:
+        """Every node below; True for what one item is taken out of. What a process is started with is left out."""
+        waiting: list[tuple[ast.AST, bool]] = [(node, False)]
+        while waiting:
+            one, picked = waiting.pop()
+            yield one, picked
+            taken = one.value if isinstance(one, ast.Subscript) and self.folder.text(one.slice) is not None else None
+            if (
+                isinstance(one, ast.Call)
+                and isinstance(one.func, ast.Attribute)
+                and one.func.attr == "get"
+                and one.args
+            ):
+                taken = one.func
+            children = [c for c in ast.iter_child_nodes(one) if not (isinstance(c, ast.keyword) and c.arg == "env")]
+            waiting.extend((child, picked or child is taken) for child in children)
 
     def _is_environment(self, whole: ast.AST, node: ast.expr) -> bool:
         """All of it; one name of it is something else."""
@@ -78,7 +101,7 @@ class Flow:
         return True
 
     def _call(self, node: ast.Call) -> Label:
-        name = self.resolve(node.func) or ""
+        name = self.resolve(node.func) or _method(node)
         if isinstance(node.func, ast.Name) and node.func.id in self.returns:
             return self.returns[node.func.id]
         if DECODES.search(name):
@@ -89,19 +112,18 @@ class Flow:
             return Label.DOWNLOADED
         if COMMANDS.search(name):
             return _said_by(self.folder, node)
-        return self._of_path(node)
+        return self._of_path(node, name)
 
-    def _of_path(self, node: ast.Call) -> Label:
+    def _of_path(self, node: ast.Call, name: str) -> Label:
         """Of any call that is given a path: what it gives back may be what lies there."""
         for argument in [*node.args[:3], *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]:
             text = self.folder.text(argument)
             if text is None:
                 found = self.folder.fold(argument)
                 text = found.text.rpartition("\0")[2] if found is not None else ""
-            if text and places.is_credential(text):
-                return Label.CREDENTIAL
-            if text and (places.is_own_secret(text) or places.is_agent_file(text)):
-                return Label.OWN_SECRET
+            found_there = places.label(text) if text else Label.NONE
+            if found_there:
+                return Label.PLACE | found_there if READS.search(name) else Label.PLACE
         return Label.NONE
 
     def _step(self, scope: SCOPE, node: ast.AST, functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef]) -> None:
@@ -158,6 +180,17 @@ class Flow:
             for value in node.args:
                 if found := self.labels(value, scope):
                     self._mark(scope, node.func.value, found)
+
+
+READS = re.compile(
+    r"(^|\.)(open|read|read_text|read_bytes|readlines?|load|loads|connect|copy\w*|run|check_output|getoutput|popen)$"
+)
+WHOLE = Label.ENVIRONMENT | Label.OWN_SECRET | Label.ACCOUNT | Label.PLACE
+FOUND = Label.CREDENTIAL | Label.ACCOUNT | Label.OWN_SECRET
+
+
+def _method(node: ast.Call) -> str:
+    return f".{node.func.attr}" if isinstance(node.func, ast.Attribute) else ""
 
 
 RELEVANT = (

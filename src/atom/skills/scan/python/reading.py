@@ -174,8 +174,9 @@ class _Reader:
                     self._host(host, at)
         if not addressed:
             self.notes.act(Kind.NETWORK, UNKNOWN, at)
-        sent = self._labels(given, node)
-        self.notes.sends(sent, at)
+        sent = self._labels([*node.args, *(one.value for one in node.keywords if one.arg not in OWN_USE)], node)
+        if not name.startswith("paramiko."):
+            self.notes.sends(sent, at)
 
     def command(self, node: ast.Call, name: str) -> None:
         at, first = self._at(node), node.args[0] if node.args else _keyword(node, "args")
@@ -350,6 +351,7 @@ def _quiet(tree: ast.Module, resolve: Callable[[ast.AST], str | None]) -> Iterat
 
 
 BARE = ("socket.", "http.client.", "smtplib.", "ftplib.", "telnetlib.", "paramiko.", "imaplib.", "poplib.", "asyncio.")
+OWN_USE = {"cert", "verify", "timeout", "proxies", "key_filename", "pkey", "ssl", "ssl_context", "client_keys"}
 SHELL_NAMES = {"sh", "bash", "zsh", "dash", "python", "python3", "node", "perl", "ruby", "php"}
 KINDS: Sequence[tuple[Callable[[str], object], Callable[[_Reader, ast.Call, str], None]]] = (
     (calls.NETWORK.search, _Reader.network),

@@ -136,11 +136,10 @@ class Reader:
     def of_word(self, word: Word, program: str) -> Label:
         text = word.text.rpartition("=@")[2].rpartition("@")[2] if "@" in word.text else word.text
         found = self.files.get(text, Label.NONE)
-        if program not in tables.KEY_USERS - {"cp", "mv", "scp", "rsync"} and places.is_credential(text):
-            found |= Label.CREDENTIAL
-        if program not in tables.KEY_USERS and (places.is_own_secret(text) or places.is_agent_file(text)):
-            found |= Label.OWN_SECRET
-        return found
+        there = places.label(text)
+        if there & Label.OWN_SECRET and program in tables.KEY_USERS:
+            return found
+        return found if program in tables.KEY_USERS - {"cp", "mv", "scp", "rsync"} else found | there
 
     # What is done with them.
 
@@ -151,7 +150,7 @@ class Reader:
             for command in commands_in(self.words, stage):
                 if before or literal is not None:
                     self._receives(command, before, downloads, literal)
-                before |= self.of_command(command) | (self.labels(command.node) & Label.CREDENTIAL)
+                before |= self.of_command(command) | (self.labels(command.node) & (Label.CREDENTIAL | Label.ACCOUNT))
                 downloads = command if command.program in tables.FETCHERS else downloads
                 if command.program != "tee":
                     said = [*command.arguments, *command.texts] if command.program in SAYERS else []
@@ -228,7 +227,7 @@ class Reader:
             self.act(Kind.NETWORK, place.text.split("/")[3] if place.text.count("/") > 3 else UNKNOWN, place.node)
         elif ">" in operator and not operator.startswith((">&", "<&")):
             self.writes(place, command)
-            if labels & (Label.DOWNLOADED | Label.DECODED | Label.CREDENTIAL | Label.ENVIRONMENT):
+            if labels & (Label.DOWNLOADED | Label.DECODED | Label.CREDENTIAL | Label.ACCOUNT | Label.ENVIRONMENT):
                 self.files[place.text] = self.files.get(place.text, Label.NONE) | labels
 
     def writes(self, place: Word, command: Command) -> None:
