@@ -110,10 +110,10 @@ def test_the_work_grows_with_the_text_and_no_faster(name: str) -> None:
 
 
 def test_a_bundle_without_end_is_told_as_such() -> None:
-    big = b"x = 1\n" * 100_000
+    big = b"# a\n" * 150_000
     found = scanned({"SKILL.md": MANIFEST, "a.py": big})
     assert [one.place.file for one in found.findings if one.rule is Rule.SCAN_INCOMPLETE] == ["a.py"]
-    many = {f"a{n:03}.py": b"x = 1\n" * 70_000 for n in range(12)}
+    many = {f"a{n:03}.py": b"# a\n" * 110_000 for n in range(12)}
     found = scanned({"SKILL.md": MANIFEST, **many})
     assert any(one.rule is Rule.SCAN_INCOMPLETE for one in found.findings)
 

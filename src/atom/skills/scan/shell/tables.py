@@ -114,6 +114,7 @@ PLAIN = {
 }  # fmt: skip
 KEY_USERS = {  # programs to which a key or a store is given for what it is there for
     "ssh", "ssh-keygen", "ssh-add", "ssh-copy-id", "ssh-keyscan", "scp", "sftp", "rsync", "git", "chmod", "chown",
+    "chgrp",
     "mkdir", "ls", "test", "[", "[[", "touch",
     "kubectl", "helm", "aws", "gcloud", "gsutil", "docker", "podman", "npm", "gpg", "stat", "cd", "rm", "openssl",
     "mosh", "autossh", "ansible", "ansible-playbook",
