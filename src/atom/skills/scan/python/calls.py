@@ -15,7 +15,7 @@ NETWORK = re.compile(
     rf"(requests|httpx|httpx2|aiohttp|niquests|curl_cffi\.requests|urllib3|treq)(\.\w+)*(\(\))?\.({VERBS})$"
     r"|urllib\.request\.(urlopen|urlretrieve|Request|OpenerDirector\(\)\.open|build_opener\(\)\.open)$|"
     r"urllib\.(urlopen|urlretrieve)$|urllib2\.urlopen$"
-    r"|http\.client\.HTTPS?Connection(\(\)\.request)?$|socket\.(socket|create_connection)(\(\)\.(connect|connect_ex|"
+    r"|http\.client\.HTTPS?Connection(\(\)\.request)?$|socket\.(socket|create_connection|gethostbyname|getaddrinfo)(\(\)\.(connect|connect_ex|"
     r"send|sendall|sendto))?$"
     r"|(smtplib\.SMTP(_SSL)?|ftplib\.FTP(_TLS)?|telnetlib\.Telnet|paramiko\.SSHClient|imaplib\.IMAP4(_SSL)?|"
     r"poplib\.POP3(_SSL)?)"

@@ -1,7 +1,7 @@
 """What a shell text does."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atom.skills.findings import Rule, Severity
@@ -42,6 +42,7 @@ class Reader:
     programs: "Callable[[Reader, Command], None]"
     names: dict[str, Label] = field(default_factory=dict)
     files: dict[str, Label] = field(default_factory=dict)
+    functions: dict[str, Label] = field(default_factory=dict)
 
     def read(self, root: Syntax) -> None:
         nodes = walk(root, self.notes.budget)
@@ -50,6 +51,7 @@ class Reader:
             for node in nodes
             if node.kind == "variable_name" and node.field in {"name", "variable"}
         }
+        self._learn(nodes)
         for node in nodes:
             if node.kind == "variable_assignment":
                 self._assignment(node)
@@ -65,6 +67,13 @@ class Reader:
                 self._variable(node, assigned)
             elif node.kind == "function_definition" and ":|:" in self.words.raw(node).replace(" ", "")[:80]:
                 self.suspect(Rule.SCAN_DESTRUCTIVE, Severity.WARNING, node, "It starts itself over and over.")
+
+    def _learn(self, nodes: Sequence[Syntax]) -> None:
+        """What own functions put out."""
+        for node in nodes:
+            name, body = (node.of("name"), node.of("body")) if node.kind == "function_definition" else (None, None)
+            if name is not None and body is not None:
+                self.functions[self.words.raw(name).lower()] = self.labels(body)
 
     def suspect(self, rule: Rule, severity: Severity, node: Syntax, message: str) -> None:
         self.notes.suspect(rule, severity, self.at(node), message)
@@ -112,7 +121,8 @@ class Reader:
 
     def of_command(self, command: Command) -> Label:
         """What a command puts out."""
-        program, found = command.program, Label.NONE
+        program = command.program
+        found = self.functions.get(program, Label.NONE)
         if program in tables.FETCHERS:
             found |= Label.DOWNLOADED
         if program in tables.DECODERS or (

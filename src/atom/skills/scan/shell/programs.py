@@ -16,12 +16,6 @@ SHELL_OF = re.compile(r"(^|[\s:'\"=,/])(/bin/|/usr/bin/)?(ba|z|da|k|c)?sh\b|cmd(
 SOCKET = re.compile(r"socket|TCPSocket|fsockopen|IO::Socket|Net\.Sockets|net\.connect", re.IGNORECASE)
 SPAWNS = re.compile(r"\bexec\b|dup2|pty\.spawn|/bin/(ba)?sh|spawn\(|proc_open", re.IGNORECASE)
 ENCODED = re.compile(r"-e(nc|ncodedcommand|c)?$", re.IGNORECASE)
-FETCH_RUN = re.compile(
-    r"(iex|invoke-expression)\b.{0,200}?(downloadstring|invoke-webrequest|invoke-restmethod|\biwr\b|\birm\b|"
-    r"net\.webclient)"
-    r"|(downloadstring|invoke-webrequest|invoke-restmethod|\biwr\b|\birm\b).{0,200}?\|\s*(iex|invoke-expression)\b",
-    re.IGNORECASE | re.DOTALL,
-)
 
 
 def done_by(reader: Reader, command: Command) -> None:
@@ -83,7 +77,7 @@ def _scripted(reader: Reader, command: Command, word: Word) -> None:
         reader.suspect(
             Rule.SCAN_REVERSE_SHELL, Severity.ERROR, word.node, "It gives a shell to whoever it connects to."
         )
-    if FETCH_RUN.search(word.text[:5000]):
+    if tables.FETCH_RUN.search(word.text[:5000]):
         reader.suspect(Rule.SCAN_DOWNLOAD_RUN, Severity.WARNING, word.node, "It runs what it gets from the network.")
     for line in (
         re.findall(r'do shell script\s+"((?:[^"\\]|\\.)*)"', word.text[:5000]) if command.program == "osascript" else ()

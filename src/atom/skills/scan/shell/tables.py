@@ -177,3 +177,8 @@ KNOWN_VARIABLES = {
     "PIPESTATUS", "DISPLAY", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "VIRTUAL_ENV", "PYTHONPATH",
     "NO_COLOR", "DEBUG", "CI",
 }  # fmt: skip
+FETCH_RUN = pattern(
+    r"""\b(iex|invoke-expression)\b(.|\n){0,200}?(downloadstring|invoke-webrequest|invoke-restmethod|\biwr\b|\birm\b|"
+    r"net\.webclient)|
+    (downloadstring|invoke-webrequest|invoke-restmethod|\biwr\b|\birm\b)(.|\n){0,200}?\|\s*(iex|invoke-expression)\b"""
+)
