@@ -10,6 +10,7 @@ from atom.cli.skill_path import SkillPath, existing, unread
 from atom.cli.skill_runs import add_runs
 from atom.cli.skills_build import build
 from atom.cli.skills_registry import add_to_skills
+from atom.cli.skills_scan import scan
 from atom.skills.adapters.grammars import TreeSitter
 from atom.skills.bundle.reading import read_path
 from atom.skills.errors import BundleError
@@ -21,6 +22,7 @@ STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO:
 add_to_skills(app)
 add_runs(app)
 app.command(epilog=example("atom skills build ./my-skill"))(build)
+app.command(epilog=example("atom skills scan ./my-skill"))(scan)
 app.add_typer(sandbox.app, name="sandbox")
 
 

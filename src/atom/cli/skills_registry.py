@@ -117,12 +117,12 @@ def show(
     with connect() as atom:
         skills, found = atom.client.skills, atom.call(atom.client.skills.get(skill))
         if file is not None:
-            text = atom.call(skills.text(skill, _digest(found, version), file))
+            text = atom.call(skills.text(skill, digest_of(found, version), file))
             out.json(text.plain()) if as_json else out.write(text.text)
             if text.cut:
                 out.note("There is more of it than is shown.", "yellow")
         elif version is not None:
-            print_version(out, atom.call(skills.version(skill, _digest(found, version))))
+            print_version(out, atom.call(skills.version(skill, digest_of(found, version))))
         elif as_json:
             out.json(found.plain())
         else:
@@ -158,7 +158,7 @@ def activate(skill: SkillArgument, *, version: OneVersion = None, reason: Reason
     """Use an approved version, or one that was disabled, in place of the one in use."""
     with connect() as atom:
         found = atom.call(atom.client.skills.get(skill))
-        done = atom.call(atom.client.skills.activate(skill, _digest(found, version), reason=reason))
+        done = atom.call(atom.client.skills.activate(skill, digest_of(found, version), reason=reason))
     _print_status(Output.open(as_json), done)
 
 
@@ -176,7 +176,7 @@ def disable(
         found = atom.call(atom.client.skills.get(skill))
         if version is None and found.current is None:
             raise NotFoundError(f"No version of {found.name} is in use.", hint="`atom skills show` lists them.")
-        digest = found.current.digest if version is None and found.current else _digest(found, version)
+        digest = found.current.digest if version is None and found.current else digest_of(found, version)
         done = atom.call(atom.client.skills.disable(skill, digest, reason=reason))
     _print_status(Output.open(as_json), done)
 
@@ -191,7 +191,7 @@ def retire(
 ) -> None:
     """Take a version out of use for good: the same content cannot be approved again."""
     with connect() as atom:
-        digest = _digest(atom.call(atom.client.skills.get(skill)), version)
+        digest = digest_of(atom.call(atom.client.skills.get(skill)), version)
         if not yes:
             typer.confirm(f"Retire {skill} {digest} for good?", abort=True, err=True)
         done = atom.call(atom.client.skills.retire(skill, digest, reason=reason))
@@ -263,7 +263,7 @@ def _zip(bundle: Bundle) -> bytes:
     return out.getvalue()
 
 
-def _digest(skill: Skill, version: str | None) -> str:
+def digest_of(skill: Skill, version: str | None) -> str:
     """By hash, by number, or the newest."""
     if version is None:
         return skill.newest.digest
@@ -276,7 +276,7 @@ def _digest(skill: Skill, version: str | None) -> str:
 
 
 def _seen(atom: BlockingAtom, skill: str, version: str | None) -> SkillVersion:
-    digest = _digest(atom.call(atom.client.skills.get(skill)), version)
+    digest = digest_of(atom.call(atom.client.skills.get(skill)), version)
     return atom.call(atom.client.skills.version(skill, digest))
 
 

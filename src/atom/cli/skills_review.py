@@ -32,7 +32,7 @@ def _lines(version: SkillVersion) -> Iterator[str]:
     yield f"findings     {counts}{'' if version.approvable else '; it cannot be approved'}"
     found = sorted(version.findings, key=lambda one: (one.mended, RANKS.get(one.severity, len(RANKS))))
     yield from _some([_finding(one) for one in found if one.severity in RANKS])
-    yield f"capabilities {version.capabilities_digest}, declared risk {version.risk}"
+    yield f"capabilities {version.capabilities_digest}, risk {version.risk}"
     yield from _each(f"{name}: {to_json(value)}" for name, value in sorted(version.capabilities.items()))
     yield from _changes(version)
 

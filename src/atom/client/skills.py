@@ -105,6 +105,18 @@ class SkillVersion(SkillVersionBrief):
     changes: SkillChanges | None = None
 
 
+class SkillScan(Wire):
+    """`seen`: `code` is what scripts do, `instructions` what the agent is told to do."""
+
+    name: str
+    version: int
+    digest: str
+    lowest_risk: int = 4
+    counts: dict[str, int] = Field(default_factory=dict)
+    seen: dict[str, Any] = Field(default_factory=dict)
+    findings: tuple[SkillFinding, ...] = ()
+
+
 class SkillText(Wire):
     path: str
     bytes: int
@@ -147,6 +159,10 @@ class Skills:
 
     async def version(self, skill: str, digest: str) -> SkillVersion:
         return await self.transport.ask(SkillVersion, "GET", _version(skill, digest))
+
+    async def scan(self, skill: str, digest: str) -> SkillScan:
+        """By the rules as they are now."""
+        return await self.transport.ask(SkillScan, "GET", f"{_version(skill, digest)}/scan")
 
     async def text(self, skill: str, digest: str, path: str) -> SkillText:
         """One file of a version, where it is a text."""

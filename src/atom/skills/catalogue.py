@@ -20,6 +20,7 @@ from atom.retrieval.ports import Embedder
 from atom.retrieval.vectors import Vectors
 from atom.skills.registry import store
 from atom.skills.registry.access import Access, refusal
+from atom.skills.registry.capabilities import hosts_of
 from atom.skills.registry.store import Listed
 
 NAME_WEIGHT = 3.0  # a name says in two words what the description says in a hundred
@@ -144,7 +145,7 @@ def _may(one: Listed, agent: str, maturity: Maturity) -> bool:
 
 
 def _entry(one: Listed) -> Entry:
-    return Entry(one.name, one.description, one.digest.removeprefix("sha256:")[:16], one.online)
+    return Entry(one.name, one.description, one.digest.removeprefix("sha256:")[:16], bool(hosts_of(one.declared)))
 
 
 def _text(one: Entry) -> str:

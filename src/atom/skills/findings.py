@@ -13,7 +13,10 @@ LONGEST = 500
 
 
 class Severity(StrEnum):
-    """`error`: the specification is broken, or nobody could review it. The others are for whoever writes the skill."""
+    """`error`: the specification is broken, nobody could review it, or it does what only an attack does.
+
+    `warning` and `info` are for whoever writes the skill and, of a scan, for whoever approves it.
+    """
 
     ERROR = "error"
     WARNING = "warning"
@@ -75,6 +78,30 @@ class Rule(StrEnum):
     SCRIPT_JAVASCRIPT = "script-javascript"
     SCRIPT_PYTHON = "script-python"
     SCRIPT_SHELL = "script-shell"
+    SCAN_ADDRESS = "scan-address"
+    SCAN_AGENT_FILES = "scan-agent-files"
+    SCAN_BINARY = "scan-binary"
+    SCAN_CAPABILITIES = "scan-capabilities"
+    SCAN_CLOUD_METADATA = "scan-cloud-metadata"
+    SCAN_COLLECTOR = "scan-collector"
+    SCAN_CONCEALMENT = "scan-concealment"
+    SCAN_CREDENTIALS = "scan-credentials"
+    SCAN_DECODE_RUN = "scan-decode-run"
+    SCAN_DESTRUCTIVE = "scan-destructive"
+    SCAN_DOWNLOAD_RUN = "scan-download-run"
+    SCAN_EXFILTRATION = "scan-exfiltration"
+    SCAN_HIDDEN_TEXT = "scan-hidden-text"
+    SCAN_INCOMPLETE = "scan-incomplete"
+    SCAN_INJECTION = "scan-injection"
+    SCAN_LEAK = "scan-leak"
+    SCAN_OBFUSCATION = "scan-obfuscation"
+    SCAN_PACKAGE_SOURCE = "scan-package-source"
+    SCAN_PERSISTENCE = "scan-persistence"
+    SCAN_PREREQUISITE = "scan-prerequisite"
+    SCAN_REVERSE_SHELL = "scan-reverse-shell"
+    SCAN_TYPOSQUAT = "scan-typosquat"
+    SCAN_UNDECLARED = "scan-undeclared"
+    SCAN_UNUSED = "scan-unused"
 
 
 @dataclass(frozen=True, slots=True)

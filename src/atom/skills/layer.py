@@ -17,11 +17,14 @@ from atom.skills.bundle.models import Bundle
 from atom.skills.bundle.reading import read_bytes
 from atom.skills.catalogue import Catalogue
 from atom.skills.execution.service import Executions
+from atom.skills.manifest.reading import read
 from atom.skills.registry.records import checked_name, row_of
 from atom.skills.registry.service import Registry
 from atom.skills.registry.store import any_active
 from atom.skills.registry.using import Use
 from atom.skills.sandbox.access import open_access
+from atom.skills.scan.models import Scan
+from atom.skills.scan.service import Scanner
 from atom.skills.sources.fetching import Origin, Sources, open_sources
 from atom.skills.validation.service import Validator
 
@@ -36,6 +39,7 @@ class Reader:
     """
 
     validator: Validator
+    scanner: Scanner
     sources: Sources
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READERS))
 
@@ -56,7 +60,14 @@ class Reader:
 
     def _row(self, bundle: Bundle) -> tuple[str, dict[str, Any]]:
         report = self.validator.validate(bundle)
-        return checked_name(report), row_of(report)
+        return checked_name(report), row_of(report, self.scanner.scan(report.bundle, report.manifest.metadata))
+
+    async def scan(self, bundle: Bundle) -> Scan:
+        """Of a stored content, by the rules as they are now. The caller has taken a turn."""
+        return await asyncio.to_thread(self._scan, bundle)
+
+    def _scan(self, bundle: Bundle) -> Scan:
+        return self.scanner.scan(bundle, read(bundle).manifest.metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,5 +109,6 @@ def build_skills(base: Base, agents: AgentService, settings: Settings) -> SkillL
     folder = settings.home / "cache" / "embeddings"
     cache = None if embedder is None else EmbeddingCache(folder / f"{embedder.name}-skills", embedder.dimensions)
     catalogue = Catalogue(base.sessions, agents, embedder, cache)
-    reader = Reader(Validator(TreeSitter()), open_sources(settings.skills))
+    grammars = TreeSitter()
+    reader = Reader(Validator(grammars), Scanner(grammars), open_sources(settings.skills))
     return SkillLayer(Registry(agents, base.outbox), reader, use, executions, catalogue)

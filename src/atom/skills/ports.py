@@ -27,7 +27,26 @@ class TooComplexError(Exception):
     """Reading a text would take more than it may."""
 
 
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """A named node of a parsed text. `start` and `end` count bytes of its UTF-8; `field`: what it is to its parent."""
+
+    kind: str
+    field: str
+    start: int
+    end: int
+    children: list["Syntax"]
+
+    def of(self, field: str) -> "Syntax | None":
+        """The first child that is `field` to it."""
+        return next((child for child in self.children if child.field == field), None)
+
+
 class Grammars(Protocol):
     def problems(self, language: Language, text: str) -> Sequence[SyntaxProblem]:
         """What is wrong with a shell or JavaScript text. Raises TooComplexError."""
+        ...
+
+    def tree(self, language: Language, text: str) -> Syntax:
+        """A shell or JavaScript text, also one with errors in it. Raises TooComplexError."""
         ...

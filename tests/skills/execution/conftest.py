@@ -111,13 +111,19 @@ async def execution(atom: RunningAtom, skill_name: str, **body: Any) -> dict[str
 
 
 async def ended(atom: RunningAtom, id_: str, job_id: str) -> dict[str, Any]:
-    for _ in range(600):
-        job = (await atom.http.get(f"/api/jobs/{job_id}")).json()
-        if job["status"] in {"completed", "failed", "cancelled"}:
-            break
-        await asyncio.sleep(0.05)
+    await job_of(atom, job_id)
     answer: dict[str, Any] = (await atom.http.get(f"/api/skill-executions/{id_}")).json()
     return answer
+
+
+async def job_of(atom: RunningAtom, job_id: str) -> dict[str, Any]:
+    """At its end."""
+    async with asyncio.timeout(60):
+        while True:
+            job: dict[str, Any] = (await atom.http.get(f"/api/jobs/{job_id}")).json()
+            if job["status"] in {"completed", "failed", "cancelled"}:
+                return job
+            await asyncio.sleep(0.05)
 
 
 def sandbox(atom: RunningAtom) -> SandboxAccess:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from atom.client import AtomClient
 from atom.infra.db import unit_of_work
 from atom.skills.execution.codes import Code
-from tests.skills.execution.conftest import TELL, Start, approved, counting, ended, execution, imported
+from tests.skills.execution.conftest import TELL, Start, approved, counting, ended, execution, imported, job_of
 from tests.support.polling import eventually
 
 B64 = "b25lIHR3byB0aHJlZQ=="  # one two three
@@ -177,3 +177,39 @@ async def test_many_at_once_all_come_to_their_end(start: Start) -> None:
         await approved(atom, counting(script=f"{TELL}\ntell(json.load(sys.stdin))\n"))
         made = await asyncio.gather(*[execution(atom, "word-count", input=number) for number in range(12)])
         assert [one["value"] for one in made] == list(range(12))
+
+
+async def test_skill_with_hosts_reaches_no_other_and_every_attempt_is_on_record(start: Start) -> None:
+    script = f"""{TELL}
+import urllib.request
+out = []
+for url in ("http://elsewhere.example/", "http://127.0.0.1:1/"):
+    try:
+        urllib.request.urlopen(url, timeout=10)
+    except OSError as error:
+        out.append(str(error))
+tell(out)
+"""
+    async with start() as atom:
+        await approved(atom, counting(script=script, more="    hosts: [allowed.example]\n"))
+        done = await execution(atom, "word-count")
+        assert done["status"] == "completed", done
+        assert done["guarantees"]["net_allowlist"] == "enforced"
+        asked = {(one["host"], one["allowed"], one["reason"]) for one in done["connections"]}
+        assert ("elsewhere.example", False, "not-allowed") in asked
+        assert all(not one["allowed"] for one in done["connections"])
+        tried = await execution(atom, "word-count", purpose="test")
+        assert tried["connections"] == []
+
+
+async def test_package_that_is_not_installed_is_told_with_the_way_to_install_it(start: Start) -> None:
+    script = "# /// script\n# dependencies = ['Pypackage_of_nobody']\n# ///\nimport pypackage_of_nobody\n"
+    async with start() as atom:
+        await approved(atom, counting(script=script))
+        done = await execution(atom, "word-count")
+        assert (done["status"], done["error_code"]) == ("failed", "module_not_found")
+        assert done["advice"].endswith("`atom skills build word-count`.")
+        started = await atom.http.post("/api/skills/word-count/build", json={})
+        assert started.status_code == 202
+        job = await job_of(atom, started.json()["job_id"])
+        assert (job["status"], job["error"]["code"]) == ("failed", "skill_layer_no_source")

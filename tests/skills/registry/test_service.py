@@ -336,3 +336,27 @@ async def test_an_import_that_is_rolled_back_leaves_no_trace(desk: Desk) -> None
         await broken()
     for table in ("skill", "skill_version", "event WHERE type ~ '^skill'", "audit_entry WHERE action = 'skill'"):
         assert await desk.rows(f"SELECT 1 FROM {table}") == []
+
+
+async def test_what_the_scan_is_sure_of_cannot_be_approved(desk: Desk) -> None:
+    hostile = b"import base64\nexec(base64.b64decode('cHJpbnQoMSk='))\n"
+    found = await desk.take(skill(files={"scripts/run.py": hostile}))
+    assert [one["id"] for one in found.version.findings if one["severity"] == "error"] == ["scan-decode-run"]
+    assert found.version.counts["error"] == found.version.blocking == 1
+    with pytest.raises(SkillFindingsError):
+        await desk.approve(found)
+
+
+async def test_consent_is_to_what_was_seen_as_well(desk: Desk) -> None:
+    """Two contents that declare the same and do other things have other capabilities."""
+    atom = "    risk: low\n    hosts: [a.example]\n"
+    one = await desk.take(skill(atom=atom, files={"scripts/run.py": b"print(1)\n"}))
+    two = await desk.take(
+        skill(atom=atom, files={"scripts/run.py": b"import requests\nrequests.get('https://b.example')\n"})
+    )
+    assert (one.version.risk, two.version.risk) == (1, 3)
+    assert one.version.capabilities == {"risk": "low", "hosts": ["a.example"]}
+    assert two.version.capabilities["seen"]["code"]["hosts"] == ["b.example"]
+    consent = Consent(two.version.digest, one.version.capabilities_digest)
+    with pytest.raises(SkillConsentError):
+        await desk.do(desk.layer.registry.approve, place(two), consent)

@@ -8,7 +8,7 @@ import tree_sitter
 import tree_sitter_bash
 import tree_sitter_javascript
 
-from atom.skills.ports import Language, SyntaxProblem, TooComplexError
+from atom.skills.ports import Language, Syntax, SyntaxProblem, TooComplexError
 
 MOST = 5  # problems of a file: the first ones are the causes, the rest follows from them
 MOST_NODES = 100_000
@@ -24,13 +24,47 @@ class TreeSitter:
     def problems(self, language: Language, text: str) -> list[SyntaxProblem]:
         """What the grammar cannot read, in the order of the text. Raises TooComplexError."""
         data = text.encode("utf-8", "replace")
-        reader = _Reader(data)
-        tree = tree_sitter.Parser(_language(language)).parse(reader.read)
-        if reader.spent:
-            raise TooComplexError
+        tree = _parsed(language, data)
         if not tree.root_node.has_error:
             return []
         return sorted({_problem(node, data) for node in _innermost(tree.root_node)})[:MOST]
+
+    def tree(self, language: Language, text: str) -> Syntax:
+        """Every named node. Raises TooComplexError, also where there are more of them than anybody reads."""
+        return _copied(_parsed(language, text.encode("utf-8", "replace")))
+
+
+def _parsed(language: Language, data: bytes) -> tree_sitter.Tree:
+    reader = _Reader(data)
+    tree = tree_sitter.Parser(_language(language)).parse(reader.read)
+    if reader.spent:
+        raise TooComplexError
+    return tree
+
+
+def _copied(tree: tree_sitter.Tree) -> Syntax:
+    """Without recursion: a tree may be as deep as its text is long."""
+    cursor = tree.walk()
+    root = Syntax(tree.root_node.type, "", tree.root_node.start_byte, tree.root_node.end_byte, [])
+    above, count = [root], 0
+    down = cursor.goto_first_child()
+    while down:
+        count += 1
+        if count > MOST_NODES:
+            raise TooComplexError
+        node = cursor.node
+        assert node is not None
+        made = Syntax(node.type, cursor.field_name or "", node.start_byte, node.end_byte, [])
+        if node.is_named or made.field:
+            above[-1].children.append(made)
+        above.append(made)
+        down = cursor.goto_first_child()
+        while not down and len(above) > 1:
+            above.pop()
+            down = cursor.goto_next_sibling()
+            if not down and not cursor.goto_parent():
+                break
+    return root
 
 
 @dataclass(slots=True)

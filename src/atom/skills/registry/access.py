@@ -11,7 +11,7 @@ MAX_AGENTS = 200
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`agents`: their names, None for all. `highest_risk`: a version that declares more is not used."""
+    """`agents`: their names, None for all. `highest_risk`: a version of more is not used."""
 
     agents: Sequence[str] | None = None
     lowest_maturity: Maturity = Maturity.SUPERVISED
@@ -30,7 +30,7 @@ class Refusal(StrEnum):
 
 
 def refusal(access: Access, *, agent: str, maturity: Maturity, risk: Risk) -> Refusal | None:
-    """Why an agent may not use a version that declares `risk`; None: it may."""
+    """Why an agent may not use a version of `risk`; None: it may."""
     if access.agents is not None and agent not in access.agents:
         return Refusal.AGENT
     if maturity.rank < access.lowest_maturity.rank:

@@ -25,6 +25,7 @@ from atom.skills.registry.wire import (
     ImportedOut,
     LockOut,
     ReasonIn,
+    ScanOut,
     SkillDetailOut,
     SkillOut,
     SkillPage,
@@ -33,6 +34,7 @@ from atom.skills.registry.wire import (
     VersionOut,
     brief,
     detail_out,
+    scan_out,
     skill_out,
     version_out,
 )
@@ -136,6 +138,16 @@ def _reading(router: APIRouter, layer: SkillLayer, sessions: Sessions, guard: Gu
         """With its findings and files, and what is different from the version approved before."""
         async with unit_of_work(sessions) as session:
             return await _shown(registry, session, skill, version)
+
+    @router.get("/{skill}/versions/{version}/scan", dependencies=reader)
+    async def scan_skill_version(skill: Name, version: Version) -> ScanOut:
+        """What it can do and what is suspicious about it, by the rules as they are now; nothing of it is executed."""
+        async with layer.reader.turns:
+            async with unit_of_work(sessions) as session:
+                row = await registry.version(session, skill, _digest(version))
+                kept = await stored(session, row)
+            scan = await layer.reader.scan(await kept.bundle())
+        return scan_out(skill, row, scan)
 
     @router.get("/{skill}/versions/{version}/files/{path:path}", dependencies=reader)
     async def show_skill_file(

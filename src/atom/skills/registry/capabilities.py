@@ -1,4 +1,4 @@
-"""What a skill says that it needs (`metadata.atom`), in one spelling, so that people consent to exactly that."""
+"""What a skill says that it needs (`metadata.atom`) and what the scan saw, so that people consent to exactly that."""
 
 import hashlib
 import re
@@ -8,17 +8,25 @@ from typing import Any
 
 from atom.governance.models import Risk
 from atom.kit.text import canonical_json, clean_json, shorten
+from atom.skills.findings import Severity
+from atom.skills.scan.declared import read
+from atom.skills.scan.models import Kind, Scan
 
 KEY = "atom"
 VALUE = "declared"  # where what stands below `metadata.atom` is no mapping
+SEEN = "seen"  # what the scan saw: nobody declares that
 SHOWN = 1000
+ACTIVE = (Kind.NETWORK, Kind.COMMAND, Kind.WRITE, Kind.DYNAMIC)
 PLAIN = re.compile(r"[\w-]+")
 RISKS: Mapping[str, Risk] = {**{one.name.lower(): one for one in Risk}, **{str(one.value): one for one in Risk}}
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """`digest` is `sha256:<hex>` over the canonical JSON of `value`. `risk`: critical, where none is declared."""
+    """`digest` is `sha256:<hex>` over the canonical JSON of `value`.
+
+    `risk`: critical, where none is declared; never below what the scan saw.
+    """
 
     value: dict[str, Any]
     digest: str
@@ -29,8 +37,35 @@ def declared(metadata: Mapping[str, Any]) -> Capabilities:
     """Of a manifest's metadata. Nothing declared is an empty mapping."""
     found = clean_json(metadata.get(KEY))
     value: dict[str, Any] = found if isinstance(found, dict) else {} if found in (None, "") else {VALUE: found}
+    return _made(value, RISKS.get(str(value.get("risk")).strip().lower(), Risk.CRITICAL))
+
+
+def hosts_of(capabilities: Mapping[str, Any]) -> tuple[str, ...]:
+    """Hosts that are declared, of a row's capabilities; words that cannot be one open nothing."""
+    said = {key: value for key, value in capabilities.items() if key != SEEN}
+    return tuple(sorted(one for one in read({KEY: said}).values.get("hosts", ()) if "." in one))
+
+
+def together(metadata: Mapping[str, Any], scan: Scan) -> Capabilities:
+    """What is declared, and below `seen` what the scan saw; who declares that name finds it below `declared`."""
+    said = declared(metadata)
+    value = {VALUE: said.value} if SEEN in said.value else dict(said.value)
+    seen = clean_json(scan.seen.plain())
+    return _made({**value, SEEN: seen} if seen else value, max(said.risk, lowest(scan)))
+
+
+def lowest(scan: Scan) -> Risk:
+    """The risk that a skill has at least, whatever it declares."""
+    if scan.worst is Severity.ERROR:
+        return Risk.CRITICAL
+    if scan.worst is Severity.WARNING:
+        return Risk.HIGH
+    return Risk.MODERATE if any(scan.seen.code.get(kind) for kind in ACTIVE) else Risk.LOW
+
+
+def _made(value: dict[str, Any], risk: Risk) -> Capabilities:
     digest = hashlib.sha256(canonical_json(value).encode()).hexdigest()
-    return Capabilities(value, f"sha256:{digest}", RISKS.get(str(value.get("risk")).strip().lower(), Risk.CRITICAL))
+    return Capabilities(value, f"sha256:{digest}", risk)
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

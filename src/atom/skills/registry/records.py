@@ -5,12 +5,13 @@ from typing import Any
 
 from atom.kit.text import clean, clean_json
 from atom.skills.bundle.models import Bundle
-from atom.skills.findings import Severity
+from atom.skills.findings import Severity, in_order
 from atom.skills.manifest.fields import LONGEST_NAME
 from atom.skills.manifest.models import Manifest
-from atom.skills.registry.capabilities import declared
+from atom.skills.registry.capabilities import together
 from atom.skills.registry.errors import SkillNameInvalidError
 from atom.skills.registry.packing import pack
+from atom.skills.scan.models import Scan
 from atom.skills.validation.service import Report
 
 MOST_FINDINGS = 1000
@@ -28,11 +29,12 @@ def checked_name(report: Report) -> str:
     return name
 
 
-def row_of(report: Report) -> dict[str, Any]:
+def row_of(report: Report, scan: Scan) -> dict[str, Any]:
     """Everything that the content decides. Costs time: a bundle of 20 MB is packed."""
-    packed, found = pack(report.bundle), declared(report.manifest.metadata)
-    blocking = [one for one in report.findings if one.severity is Severity.ERROR and not one.mended]
-    others = [one for one in report.findings if not (one.severity is Severity.ERROR and not one.mended)]
+    packed, found = pack(report.bundle), together(report.manifest.metadata, scan)
+    findings = in_order([*report.findings, *scan.findings])
+    blocking = [one for one in findings if one.severity is Severity.ERROR and not one.mended]
+    others = [one for one in findings if not (one.severity is Severity.ERROR and not one.mended)]
     kept = {id(one) for one in [*blocking, *others][:MOST_FINDINGS]}
     return {
         "digest": report.bundle.digest,
@@ -44,8 +46,8 @@ def row_of(report: Report) -> dict[str, Any]:
         "files": files_of(report.bundle),
         "description": clean(report.manifest.description),
         "frontmatter": clean_json(frontmatter(report.manifest)),
-        "findings": clean_json([one.plain() for one in report.findings if id(one) in kept]),
-        "counts": report.counts,
+        "findings": clean_json([one.plain() for one in findings if id(one) in kept]),
+        "counts": {name: count + scan.counts[name] for name, count in report.counts.items()},
         "blocking": len(blocking),
         "capabilities": found.value,
         "capabilities_digest": found.digest,

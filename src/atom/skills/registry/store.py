@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import case, false, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -119,7 +119,7 @@ async def any_active(session: AsyncSession) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Of a skill in use what lists need. `online`: it declares hosts."""
+    """Of a skill in use what lists need. `declared`: its capabilities, without what was seen."""
 
     name: str
     agents: Sequence[str] | None
@@ -128,16 +128,15 @@ class Listed:
     digest: str
     description: str
     risk: int
-    online: bool
+    declared: dict[str, Any]
 
 
 async def listed(session: AsyncSession) -> list[Listed]:
     """Every skill with a version in use that somebody consented to, by name."""
-    hosts = SkillVersion.capabilities["hosts"]
-    online = case((func.jsonb_typeof(hosts) == "array", func.jsonb_array_length(hosts) > 0), else_=false())
+    said = SkillVersion.capabilities.op("-")("seen")  # as large as the skill's code
     query = select(
         Skill.name, Skill.agents, Skill.lowest_maturity, Skill.highest_risk, SkillVersion.digest,
-        SkillVersion.description, SkillVersion.risk, online.label("online"),
+        SkillVersion.description, SkillVersion.risk, said.label("declared"),
     )  # fmt: skip
     query = query.join(SkillVersion, SkillVersion.id == Skill.current_id)
     query = query.where(SkillVersion.status == Status.ACTIVE.value, SkillVersion.consented, SkillVersion.blocking == 0)

@@ -15,6 +15,7 @@ from atom.kit.text import clean
 from atom.skills.bundle.models import Bundle
 from atom.skills.registry import store
 from atom.skills.registry.access import Refusal, refusal
+from atom.skills.registry.capabilities import hosts_of
 from atom.skills.registry.errors import SkillNotFoundError, SkillNotUsableError, SkillVersionNotFoundError
 from atom.skills.registry.models import Skill, SkillVersion, Status
 from atom.skills.registry.packing import unpack
@@ -25,7 +26,10 @@ HEX = frozenset("0123456789abcdef")
 
 @dataclass(frozen=True, slots=True)
 class Usable:
-    """An active version that the agent may use. `risk`: what it declares, critical where it declares none."""
+    """An active version that the agent may use.
+
+    `risk`: what it declares, critical where it declares none; never below what was seen.
+    """
 
     name: str
     version_id: UUID
@@ -41,8 +45,7 @@ class Usable:
     @property
     def hosts(self) -> tuple[str, ...]:
         """What it may reach, by its declaration."""
-        named = self.capabilities.get("hosts")
-        return tuple(one for one in named if isinstance(one, str)) if isinstance(named, list) else ()
+        return hosts_of(self.capabilities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ def _refused(why: Refusal, skill: Skill, agent: str) -> SkillNotUsableError:
             "`atom skills access` sets the lowest maturity.",
         ),
         Refusal.RISK: (
-            f"It declares a higher risk than {skill.highest_risk}.",
+            f"Its risk is higher than {skill.highest_risk}.",
             "`atom skills access` sets the highest risk.",
         ),
     }[why]

@@ -6,10 +6,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from atom.governance.models import Maturity, Risk
+from atom.kit.text import clean_json
 from atom.skills.registry.access import MAX_AGENTS, Access
-from atom.skills.registry.capabilities import difference, file_difference
+from atom.skills.registry.capabilities import difference, file_difference, lowest
 from atom.skills.registry.models import SkillVersion, Status
 from atom.skills.registry.service import MAX_REASON, Standing, access_of
+from atom.skills.scan.models import Scan
 
 Digest = Field(max_length=71, description="`sha256:` and 64 hexadecimal digits.")
 
@@ -48,7 +50,7 @@ class VersionBrief(BaseModel):
     counts: dict[str, int] = Field(description="Findings by severity.")
     approvable: bool = Field(description="False: findings stand in the way of an approval.")
     capabilities_digest: str
-    risk: int = Field(description="What it declares; 4 where it declares nothing.")
+    risk: int = Field(description="What it declares; 4 where it declares nothing. Never below what the scan saw.")
     imported_by: str
     imported_at: datetime
     approved_by: str | None
@@ -134,9 +136,23 @@ class VersionOut(VersionBrief):
     manifest: str = Field(description="The path of its SKILL.md.")
     files: list[FileOut]
     frontmatter: dict[str, Any]
-    capabilities: dict[str, Any] = Field(description="`metadata.atom` of its frontmatter.")
+    capabilities: dict[str, Any] = Field(
+        description="`metadata.atom` of its frontmatter, and below `seen` what the scan saw."
+    )
     findings: list[FindingOut] = Field(description="At most 1,000, those that stand in the way first among them.")
     changes: ChangesOut | None = Field(description="None: no other version was approved before.")
+
+
+class ScanOut(BaseModel):
+    """`lowest_risk`: what the version counts as at least, whatever it declares."""
+
+    name: str
+    version: int
+    digest: str
+    lowest_risk: int
+    counts: dict[str, int] = Field(description="Findings by severity.")
+    seen: dict[str, Any] = Field(description="`code`: what scripts do; `instructions`: what the agent is told to do.")
+    findings: list[FindingOut]
 
 
 class TextOut(BaseModel):
@@ -184,6 +200,11 @@ def version_out(name: str, row: SkillVersion, before: SkillVersion | None) -> Ve
         "changes": None if before is None else _changes(before, row),
     }
     return VersionOut.model_validate({**_brief(row), **more})
+
+
+def scan_out(name: str, row: SkillVersion, scan: Scan) -> ScanOut:
+    more = {"name": name, "version": row.number, "digest": row.digest, "lowest_risk": lowest(scan).value}
+    return ScanOut.model_validate({**clean_json(scan.plain()), **more})
 
 
 def _changes(before: SkillVersion, after: SkillVersion) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What a bundle can do, and what is suspicious about it: read, never executed."""

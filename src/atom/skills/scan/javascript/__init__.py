@@ -1,0 +1,1 @@
+"""JavaScript: read from its syntax tree."""

@@ -1,0 +1,1 @@
+"""Shell: read from its syntax tree."""
