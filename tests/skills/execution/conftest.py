@@ -18,6 +18,7 @@ from atom.skills.sandbox.adapters.child import RunnerChild
 from atom.skills.sandbox.adapters.remote import RemoteSandbox
 from atom.web.testing import RunningAtom, running_atom, settings_for_tests
 from tests.skills.registry.conftest import skill
+from tests.skills.sandbox.conftest import passable
 from tests.support.planted import with_keys
 
 Start = Callable[..., AbstractAsyncContextManager[RunningAtom]]
@@ -40,11 +41,12 @@ tell({"words": len(text.split()), "given": given})
 
 
 @pytest.fixture(scope="session")
-async def runner(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RemoteSandbox]:
+async def runner() -> AsyncIterator[RemoteSandbox]:
     """One for all of these tests: its canaries take a second or two."""
-    child = RunnerChild(SandboxSettings(), tmp_path_factory.mktemp("runner"))
-    yield await child.at_work()
-    await child.aclose()
+    with passable() as home:
+        child = RunnerChild(SandboxSettings(), home)
+        yield await child.at_work()
+        await child.aclose()
 
 
 @pytest.fixture

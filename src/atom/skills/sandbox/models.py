@@ -266,7 +266,7 @@ def _with_hosts(needs: Mapping[Guarantee, Level]) -> Mapping[Guarantee, Level]:
     others: dict[Guarantee, Level] = {
         guarantee: level for guarantee, level in needs.items() if guarantee is not Guarantee.NET_NONE
     }
-    return MappingProxyType({**others, Guarantee.NET_ALLOWLIST: Level.ENFORCED})
+    return {**others, Guarantee.NET_ALLOWLIST: Level.ENFORCED}
 
 
 def _is_folder(path: str) -> bool:
