@@ -15,7 +15,7 @@ from tests.support.terminal import guide_commands, terminal
 
 SCRIPTS = {
     "missing-module": "import pandas_of_nobody\n",
-    "broken-syntax": "def f(:\n",
+    "broken-syntax": "if then\n",  # of a shell script: a Python one like that cannot even be approved
     "too-slow": "while True: pass\n",
     "plain-failure": "raise SystemExit(4)\n",
     "works": "print('fine')\n",
@@ -43,7 +43,8 @@ def operator(request: pytest.FixtureRequest) -> Iterator[Operator]:
         os.chown(home, user.uid, user.uid)
     for name, source in SCRIPTS.items():
         manifest = f"---\nname: {name}\ndescription: A skill that is run once.\n---\n\nRun it.\n"
-        (folder / f"{name}.zip").write_bytes(zipped({"SKILL.md": manifest.encode(), "scripts/run.py": source.encode()}))
+        path = "scripts/run.sh" if name == "broken-syntax" else "scripts/run.py"
+        (folder / f"{name}.zip").write_bytes(zipped({"SKILL.md": manifest.encode(), path: source.encode()}))
         (folder / f"{name}.zip").chmod(0o644)
     env = script(folder, {"replies": ["unused"]}) | {"ATOM_SANDBOX__TIMEOUT": "1"}
     with atom_up(home, env=env, user=user) as daemon, terminal(environment(home), user) as shell:

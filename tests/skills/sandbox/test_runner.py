@@ -17,7 +17,8 @@ import pytest
 from atom.errors import InvalidError, UnavailableError
 from atom.settings import SandboxSettings
 from atom.skills.sandbox.access import open_access, own_address, own_key, shared_key
-from atom.skills.sandbox.adapters.child import SOURCE, RunnerChild
+from atom.skills.sandbox.adapters.child import RunnerChild
+from atom.skills.sandbox.adapters.keeper import SOURCE
 from atom.skills.sandbox.adapters.remote import RemoteSandbox, RunnerUnavailableError
 from atom.skills.sandbox.models import NEEDS, ExitReason, Guarantee, Language, Level, Limits, Spec
 from atom.skills.sandbox.runner.address import Address

@@ -14,7 +14,6 @@ from typing import Any
 
 import structlog
 
-import atom
 from atom.settings import SandboxSettings, passed_on
 from atom.skills.sandbox.adapters.remote import RemoteSandbox, RunnerUnavailableError
 from atom.skills.sandbox.runner.address import LONGEST_PATH, Address
@@ -22,8 +21,7 @@ from atom.skills.sandbox.runner.handshake import new_key
 
 START_SECONDS = 60.0  # a second where the machine is idle: interpreter, canaries
 STOP_SECONDS = 15.0
-SOURCE = str(Path(atom.__file__).resolve().parents[1])
-START = f"import sys; sys.path.append({SOURCE!r}); from atom.skills.sandbox.runner.child import main; main()"
+START = "import sys; sys.path[:] = {path!r}; from atom.skills.sandbox.runner.child import main; main()"
 log = structlog.get_logger(service="skill_sandbox")
 
 
@@ -72,7 +70,7 @@ class RunnerChild:
             "log_file": str(self.log_file) if self.log_file else "",
         }
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-c", START, stdin=PIPE, stdout=PIPE, env=_environment(), cwd="/"
+            sys.executable, "-P", "-c", START.format(path=_path()), stdin=PIPE, stdout=PIPE, env=_environment(), cwd="/"
         )
         works = await self._told(told)
         self.remote = RemoteSandbox(address, key)
@@ -111,6 +109,11 @@ class RunnerChild:
         if self.folder is not None:
             self.folder.cleanup()
             self.folder = None
+
+
+def _path() -> list[str]:
+    """Where this process finds its modules; the child has no variable that says so."""
+    return [str(Path(one).absolute()) for one in sys.path if one]
 
 
 def _environment() -> dict[str, str]:
