@@ -169,7 +169,6 @@ def _show(out: Output, one: SkillExecution) -> None:
         out.json(one.plain())
         return
     out.line(f"{one.skill} {one.script}: {one.status}", STATUS_STYLES.get(one.status, ""))
-    usage = ", ".join(f"{name} {value:g}" for name, value in one.usage.items())
     out.fields(
         [
             ("execution", one.id),
@@ -182,7 +181,7 @@ def _show(out: Output, one: SkillExecution) -> None:
             ("not taken", ", ".join(f"{left.name} ({left.why})" for left in one.refused)),
             ("hosts", ", ".join(map(_asked, one.connections))),
             ("sandbox", one.backend),
-            ("usage", usage),
+            ("usage", _usage(one.usage)),
             ("content", one.digest),
             ("by", one.actor),
             ("run", one.run_id),
@@ -194,6 +193,14 @@ def _show(out: Output, one: SkillExecution) -> None:
         if text.strip():
             out.line(f"\n{name}:", "bold")
             out.line(text.rstrip("\n"))
+
+
+def _usage(usage: Mapping[str, float]) -> str:
+    if not usage:
+        return ""
+    memory = usage.get("memory", 0) / (1 << 20)
+    took = f"{usage.get('seconds', 0):.2f} s, {usage.get('cpu_seconds', 0):.2f} s of a processor"
+    return f"{took}, {memory:.1f} MiB, {usage.get('bytes', 0):.0f} bytes out"
 
 
 def _asked(one: Asked) -> str:

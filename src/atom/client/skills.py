@@ -77,6 +77,21 @@ class SkillFinding(Wire):
     mended: bool = False
 
 
+class SkillReport(Wire):
+    """`digest` is what an import of the same content would have."""
+
+    valid: bool
+    approvable: bool
+    name: str = ""
+    description: str = ""
+    form: str = ""
+    digest: str
+    files: int = 0
+    bytes: int = 0
+    counts: dict[str, int] = Field(default_factory=dict)
+    findings: tuple[SkillFinding, ...] = ()
+
+
 class SkillFile(Wire):
     path: str
     bytes: int
@@ -150,6 +165,10 @@ class Skills:
     async def import_from(self, url: str) -> ImportedSkill:
         """From an address that the server fetches."""
         return await self.transport.ask(ImportedSkill, "POST", "/api/skills/import", form={"url": url})
+
+    async def validate(self, name: str, file: BinaryIO) -> SkillReport:
+        """What the specification says of a SKILL.md, a zip or a tar; nothing of it is kept."""
+        return await self.transport.ask(SkillReport, "POST", "/api/skills/validate", file=(name, file))
 
     def list(self) -> Listing[Skill]:
         return Listing(self.transport, Page[Skill], "/api/skills")

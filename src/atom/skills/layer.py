@@ -26,7 +26,7 @@ from atom.skills.sandbox.access import open_access
 from atom.skills.scan.models import Scan
 from atom.skills.scan.service import Scanner
 from atom.skills.sources.fetching import Origin, Sources, open_sources
-from atom.skills.validation.service import Validator
+from atom.skills.validation.service import Report, Validator
 
 READERS = 2  # a bundle of 20 MB costs seconds of a processor
 
@@ -47,6 +47,11 @@ class Reader:
         """The skill's name, and its row. Raises BundleError, SkillNameInvalidError."""
         async with self.turns:
             return await asyncio.to_thread(self._read, data, name)
+
+    async def validate(self, data: bytes, name: str) -> Report:
+        """What the specification says of it. Raises BundleError."""
+        async with self.turns:
+            return await asyncio.to_thread(lambda: self.validator.validate(read_bytes(data, name)))
 
     async def read_from(self, url: str) -> tuple[str, dict[str, Any], Origin]:
         """The same of what lies at an address. Raises what `Sources.fetch` and `Fetched.bundle` raise, too."""

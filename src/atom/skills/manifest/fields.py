@@ -11,6 +11,7 @@ from atom.skills.manifest.tree import STRING, Node, Scalar, YamlList, YamlMap, p
 
 KNOWN = frozenset({"name", "description", "license", "compatibility", "metadata", "allowed-tools"})
 LONGEST_NAME = 64
+OWN = "atom"  # what Atom itself reads below `metadata`: a mapping
 LONGEST_DESCRIPTION = 1024
 LONGEST_COMPATIBILITY = 500
 LISTED = re.compile(r"\s*,\s*(?![^()]*\))")  # a comma that is in no parentheses
@@ -121,7 +122,7 @@ class Fields:
                       severity=Severity.WARNING)  # fmt: skip
             return {}
         for key, value in found[1].pairs:
-            if not isinstance(value, Scalar):
+            if not isinstance(value, Scalar) and key.value != OWN:
                 self._say(Rule.METADATA_VALUE, "metadata", f"The value of {key.value[:60]!r} is no text.",
                           "Write a text; other readers may not see what is nested.",
                           severity=Severity.WARNING, mended=True)  # fmt: skip

@@ -25,6 +25,7 @@ from atom.skills.registry.wire import (
     ImportedOut,
     LockOut,
     ReasonIn,
+    ReportOut,
     ScanOut,
     SkillDetailOut,
     SkillOut,
@@ -65,6 +66,7 @@ def routes(layer: SkillLayer, sessions: Sessions, guard: Guard) -> APIRouter:
     router = APIRouter(prefix="/api/skills", tags=["skills"], route_class=GuardedRoute)
     Writer = Annotated[Principal, Depends(guard.requires(Permission.SKILLS_WRITE))]  # noqa: N806 - a type
     Admin = Annotated[Principal, Depends(guard.requires(Permission.SKILLS_ADMIN))]  # noqa: N806 - a type
+    Reader = Annotated[Principal, Depends(guard.requires(Permission.SKILLS_READ))]  # noqa: N806 - a type
     registry = layer.registry
 
     @router.post("/import", status_code=201, responses=SLOW, max_body_size=LIMITS.packed_bytes + MULTIPART_OVERHEAD)
@@ -81,6 +83,14 @@ def routes(layer: SkillLayer, sessions: Sessions, guard: Guard) -> APIRouter:
                 response.status_code = 200
             come = None if source is None else SourceOut.model_validate(source)
             return ImportedOut(name=found.skill.name, created=found.fresh, version=brief(found.version), source=come)
+
+    @router.post("/validate", max_body_size=LIMITS.packed_bytes + MULTIPART_OVERHEAD)
+    async def validate_skill(file: UploadFile, by: Reader) -> ReportOut:
+        """Check a SKILL.md, a zip or a tar against the specification. Nothing of it is kept or executed."""
+        del by
+        data = await file.read(LIMITS.packed_bytes + 1)
+        report = await layer.reader.validate(data, file.filename or "")
+        return ReportOut.model_validate(report.plain())
 
     @router.put("/{skill}/access")
     async def set_skill_access(skill: Name, body: AccessIn, by: Admin) -> SkillOut:

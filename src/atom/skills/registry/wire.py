@@ -113,6 +113,21 @@ class FindingOut(BaseModel):
     mended: bool
 
 
+class ReportOut(BaseModel):
+    """A verdict by the specification alone; `digest` is what an import of the same content would have."""
+
+    valid: bool
+    approvable: bool
+    name: str
+    description: str
+    form: str
+    digest: str
+    files: int
+    bytes: int
+    counts: dict[str, int]
+    findings: list[FindingOut]
+
+
 class FileOut(BaseModel):
     path: str
     bytes: int

@@ -53,6 +53,7 @@ SENT = (
     (Label.ACCOUNT, Severity.WARNING, "What another program signs in with"),
     (Label.OWN_SECRET, Severity.WARNING, "What a file of secrets, or of an agent's memory, holds"),
 )
+OWN = frozenset({"SKILL_OUTPUT", "SKILL_RESULT_FD", "SKILL_RESULT_NONCE"})  # what the sandbox tells every program
 UNKNOWN = "?"
 """A host, command or path that is put together only when it runs."""
 
@@ -106,6 +107,8 @@ class Notes:
 
     def act(self, kind: Kind, value: str, at: int) -> None:
         self.budget.spend()
+        if kind is Kind.ENV and value in OWN:
+            return
         if len(self.acts) >= MOST_ACTS:
             raise TooComplexError
         self.acts.append(Act(kind, value, at))
