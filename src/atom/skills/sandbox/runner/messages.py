@@ -12,12 +12,14 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from atom.errors import AtomError, Kind
+from atom.kit.text import shorten
 from atom.skills.layers.models import Layer, Wanted
 from atom.skills.sandbox.models import Report, Result, Spec
 
 LENGTH = 8
 MOST_BYTES = 512 << 20  # the files of an execution are bounded by the disk it gets, its artefacts by their own limit
 HELLO_BYTES = 1024
+MOST_SAID = 200
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -120,6 +122,6 @@ async def receive(reader: StreamReader, kind: type[T], *, most: int = MOST_BYTES
 
 
 def _places(error: ValidationError) -> str:
-    """Where it is wrong; never what stands there."""
+    """Where it is wrong; never what stands there. Of a field that nobody knows even the name is the other end's."""
     found: list[Mapping[str, object]] = [dict(one) for one in error.errors(include_url=False, include_input=False)]
-    return ", ".join(f"{one['loc']} {one['type']}" for one in found[:3])
+    return shorten(", ".join(f"{one['loc']} {one['type']}" for one in found[:3]), MOST_SAID)

@@ -83,6 +83,8 @@ class Runner:
         elif request.do == "kill" and request.id is not None:
             await send(writer, Reply(done=await self.sandbox.kill(request.id)))
         elif request.do == "run" and request.spec is not None:
+            if request.spec.layers:  # folders of this machine, that a program could read
+                raise BadMessageError("layers are for the runner to choose")
             await self._alone(self._in_turn(self.sandbox, request, writer), reader)
         else:
             raise BadMessageError(f"nothing to {request.do}")
