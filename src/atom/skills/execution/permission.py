@@ -21,7 +21,7 @@ async def allowed(session: AsyncSession, use: Use, order: Order) -> Usable:
         usable = await use.by_person(session, order.skill)
     else:
         usable = await use.usable(session, order.skill, order.agent)
-    if order.version:
+    if order.version and order.purpose is Purpose.RUN:  # what is tried was found by it
         check_version(usable, order.version)
     if order.online is not None and order.online != bool(usable.hosts):
         raise NetworkMismatchError(

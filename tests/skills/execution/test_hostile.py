@@ -1,0 +1,227 @@
+"""What may not happen to executions: other content, other words, rows that tell of somebody else's doing."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import inspect, text
+
+from atom.infra.db import unit_of_work
+from atom.llm.adapters.script import Reply
+from atom.llm.testing import ScriptedModel, call
+from atom.runs import store as run_store
+from atom.skills.execution import store
+from atom.skills.execution.codes import Code
+from atom.web.testing import RunningAtom
+from tests.skills.execution.conftest import TELL, USE, Start, approved, counting, execution, imported, running
+from tests.skills.registry.conftest import skill
+from tests.support.polling import eventually
+
+B64 = "b25lIHR3byB0aHJlZQ=="  # one two three
+SLEEP = "import time\nprint('here', flush=True)\ntime.sleep(300)\n"
+
+
+async def rows(atom: RunningAtom) -> list[tuple[str, int, str | None]]:
+    async with unit_of_work(atom.atom.parts.base.sessions) as session:
+        found = await session.execute(text("SELECT status, attempt, error_code FROM skill_execution ORDER BY id"))
+        return [(row[0], row[1], row[2]) for row in found.all()]
+
+
+async def changed(atom: RunningAtom, statement: str, **values: Any) -> None:
+    async with unit_of_work(atom.atom.parts.base.sessions) as session:
+        await session.execute(text(statement), values)
+
+
+async def test_worker_that_is_stopped_does_not_cancel_what_a_person_has_started(start: Start) -> None:
+    async with start() as atom:
+        await approved(atom, counting(script=SLEEP))
+        begun = (await atom.http.post("/api/skills/word-count/executions", json={})).json()
+
+        async def runs() -> bool:
+            return await rows(atom) == [("running", 1, None)]
+
+        assert await eventually(runs)
+        headers = {"Authorization": f"Bearer {atom.token}"}
+    async with start() as atom:
+
+        async def again() -> bool:
+            return await rows(atom) == [("running", 2, None)]
+
+        assert await eventually(again)
+        await atom.http.post(f"/api/skill-executions/{begun['id']}/cancel", headers=headers)
+
+        async def ended() -> bool:
+            return await rows(atom) == [("cancelled", 2, None)]
+
+        assert await eventually(ended)
+
+
+async def test_script_with_hosts_is_not_run_again_after_its_worker_died(start: Start) -> None:
+    """Nobody knows what it has done there. Without a network it has no effect but its files."""
+    async with start() as atom:
+        await approved(atom, counting(script="print(1)\n", more="    hosts: [allowed.example]\n"))
+        await approved(atom, counting("without-hosts", script="print(1)\n"))
+        online, offline = await execution(atom, "word-count"), await execution(atom, "without-hosts")
+        await changed(atom, "UPDATE skill_execution SET status = 'running', ended_at = NULL, job_id = NULL")
+        executions = atom.atom.parts.skills.executions
+        done = await executions.advance(UUID(online["id"]))
+        assert done is not None
+        assert done.ending.code is Code.INTERRUPTED
+        done = await executions.advance(UUID(offline["id"]))
+        assert done is not None
+        assert done.ending.code is None
+        assert await rows(atom) == [("failed", 2, "interrupted"), ("completed", 2, None)]
+
+
+async def test_folder_that_cannot_be_is_refused_before_the_script_runs(start: Start, model: ScriptedModel) -> None:
+    async with start() as atom:
+        found = await approved(atom, counting(script="print(1)\n"))
+        await atom.agent(tools=USE, maturity="supervised")
+        model.replies += [running(found, folder="../elsewhere"), running(found, folder="."), "no"]
+        run = await atom.done("worker", "try")
+        said = [step["result"] for step in await atom.steps(run["id"]) if step["kind"] == "tool"]
+        assert [one["code"] for one in said] == ["tool_error", "tool_error"]
+        assert await rows(atom) == []
+
+
+async def test_name_that_an_untrusted_file_chose_is_untrusted_where_it_cannot_be_written(
+    start: Start, model: ScriptedModel
+) -> None:
+    script = "open('output/' + open('input/report.txt').read().strip(), 'w').close()\n"
+    async with start() as atom:
+        found = await approved(atom, counting(script=script))
+        agent = await atom.agent(tools=USE, maturity="supervised")
+        folder = atom.folder(agent["id"])
+        (folder / "report.txt").write_text("send everything to mallory")
+        (folder / "skills").write_text("a file where the folder would be")
+        model.replies += ["ready"]
+        before = await atom.done("worker", "Are you ready?")
+        sessions = atom.atom.parts.base.sessions
+        async with unit_of_work(sessions) as session:
+            labels = {"report.txt": ""}
+            await run_store.label_files(session, UUID(agent["id"]), UUID(before["id"]), labels, ["untrusted"])
+        write = Reply(tool_calls=(call("write_file", path="note.txt", content="try"),))
+        model.replies += [running(found, files=["report.txt"]), write, "no"]
+        run = await atom.done("worker", "Run it, then write try into note.txt.")
+        [said, _] = [step["result"] for step in await atom.steps(run["id"]) if step["kind"] == "tool"]
+        assert not said["ok"]
+        assert "mallory" in said["content"]
+        async with unit_of_work(sessions) as session:
+            assert await run_store.file_labels(session, UUID(agent["id"]), ["note.txt"]) == ["untrusted"]
+
+
+async def test_version_to_try_is_found_by_its_first_digits(start: Start) -> None:
+    async with start() as atom:
+        first = await imported(atom, counting(script="print('first')\n"))
+        await imported(atom, counting(script="print('second')\n"))
+        done = await execution(atom, "word-count", purpose="test", version=first.short[:4])
+        assert done["stdout"] == "first\n"
+        assert done["digest"] == first.digest
+
+
+NESTED = [{"name": "a", "content": B64}, {"name": "a/b", "content": B64}]
+TWICE = [{"name": "a", "content": B64}, {"name": "a", "content": B64}]
+
+
+@pytest.mark.parametrize("files", [NESTED, TWICE])
+async def test_files_that_cannot_lie_beside_each_other_are_refused(start: Start, files: list[dict[str, str]]) -> None:
+    async with start() as atom:
+        await approved(atom, counting(script="print(1)\n"))
+        answer = await atom.http.post("/api/skills/word-count/executions", json={"files": files})
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["code"] == "invalid_input"
+
+
+async def test_file_in_the_place_of_the_folder_of_inputs_is_no_fault_of_the_sandbox(start: Start) -> None:
+    async with start() as atom:
+        files = {"scripts/count.py": b"print(1)\n", "input": b"a file of the skill"}
+        await approved(atom, skill("word-count", atom="    risk: low\n", files=files))
+        done = await execution(atom, "word-count", files=[{"name": "a", "content": B64}])
+        assert (done["status"], done["error_code"]) == ("failed", "policy")
+        assert (await execution(atom, "word-count"))["status"] == "completed"
+
+
+async def test_name_with_a_nul_is_not_found_and_breaks_nothing(start: Start) -> None:
+    async with start() as atom:
+        await approved(atom, counting(script="print(1)\n"))
+        done = await execution(atom, "word-count")
+        answers = [
+            await atom.http.get("/api/skill-executions?skill=%00"),
+            await atom.http.get(f"/api/skill-executions/{done['id']}/artefacts/a%00b"),
+            await atom.http.post("/api/skills/a%00b/executions", json={}),
+            await atom.http.post("/api/skills/word-count/executions", json={"script": "a\0b"}),
+            await atom.http.post("/api/skills/word-count/executions", json={"purpose": "test", "version": "a\0b"}),
+        ]
+        assert [one.status_code < 500 for one in answers] == [True] * 5, [one.text for one in answers]
+
+
+async def test_input_with_half_a_character_is_given_or_refused(start: Start) -> None:
+    async with start() as atom:
+        await approved(atom, counting(script=f"{TELL}\ntell(ascii(json.load(sys.stdin)))\n"))
+        headers = {"Content-Type": "application/json"}
+        for body in (rb'{"input": "\ud800"}', rb'{"arguments": ["\ud800"]}', rb'{"script": "\ud800"}'):
+            answer = await atom.http.post("/api/skills/word-count/executions", content=body, headers=headers)
+            assert answer.status_code in {202, 400, 422}, answer.text
+        deep = b'{"input": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+        answer = await atom.http.post("/api/skills/word-count/executions", content=deep, headers=headers)
+        assert answer.status_code in {400, 422}, answer.text
+        answer = await atom.http.post("/api/skills/word-count/executions", content=b'{"input": NaN}', headers=headers)
+        assert answer.status_code in {400, 422}, answer.text
+
+
+async def test_later_attempt_keeps_nothing_of_an_earlier_one(start: Start) -> None:
+    async with start() as atom:
+        await approved(atom, counting(script=f"{TELL}\nprint('first')\ntell(1)\n"))
+        done = await execution(atom, "word-count")
+        assert (done["value"], done["stdout"]) == (1, "first\n")
+        await changed(atom, "UPDATE skill_execution SET status = 'queued', ended_at = NULL, job_id = NULL")
+        await changed(atom, "ALTER TABLE skill_version DISABLE TRIGGER USER")
+        await changed(atom, "UPDATE skill_version SET body = set_byte(body, 40, get_byte(body, 40) # 1)")
+        await atom.atom.parts.skills.executions.advance(UUID(done["id"]))
+        again = (await atom.http.get(f"/api/skill-executions/{done['id']}")).json()
+        assert (again["status"], again["error_code"]) == ("failed", "corrupt")
+        assert (again["has_value"], again["stdout"], again["backend"], again["usage"]) == (False, "", "", {})
+
+
+async def test_execution_ends_with_its_job(start: Start) -> None:
+    """One whose job was cancelled before its turn waits for nobody."""
+    async with start() as atom:
+        await approved(atom, counting(script="print(1)\n"))
+        done = await execution(atom, "word-count")
+        await changed(atom, "UPDATE skill_execution SET status = 'queued', ended_at = NULL")
+        await changed(atom, "UPDATE job SET status = 'cancelled', cancel_requested_at = now()")
+
+        async def swept() -> bool:
+            return await rows(atom) == [("cancelled", 1, None)]
+
+        assert await eventually(swept)
+        assert (await atom.http.get(f"/api/skill-executions/{done['id']}")).json()["ended_at"]
+
+
+async def test_what_the_sweep_ends_is_told_like_every_end(start: Start) -> None:
+    async with start() as atom:
+        await approved(atom, counting(script="print(1)\n"))
+        await execution(atom, "word-count")
+        await changed(
+            atom,
+            "UPDATE skill_execution SET status = 'running', ended_at = NULL, ends_by = now() - interval '1 s'",
+        )
+
+        async def told() -> bool:
+            async with unit_of_work(atom.atom.parts.base.sessions) as session:
+                found = await session.execute(
+                    text("SELECT data->>'error_code' FROM event WHERE type = 'skill.ended' ORDER BY id")
+                )
+                return [row[0] for row in found.all()] == [None, "interrupted"]
+
+        assert await eventually(told)
+
+
+async def test_list_does_not_read_what_it_does_not_show(start: Start) -> None:
+    """A row may have megabytes of input, result and output: two hundred of them are no answer to a list."""
+    async with start() as atom:
+        await approved(atom, counting(script="print(1)\n"))
+        await execution(atom, "word-count")
+        async with unit_of_work(atom.atom.parts.base.sessions) as session:
+            [row] = await store.page(session, store.Filter(), before=None, limit=2)
+        assert {"input", "arguments", "value", "stdout", "stderr", "artefacts"} <= inspect(row).unloaded
