@@ -1,17 +1,29 @@
 """What may not happen to executions: other content, other words, rows that tell of somebody else's doing."""
 
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
 from sqlalchemy import inspect, text
 
 from atom.infra.db import unit_of_work
+from atom.kit.ids import new_id
 from atom.llm.adapters.script import Reply
 from atom.llm.testing import ScriptedModel, call
 from atom.runs import store as run_store
+from atom.skills.bundle.reading import read_bytes
 from atom.skills.execution import store
-from atom.skills.execution.codes import Code
+from atom.skills.execution.codes import Code, ending_of
+from atom.skills.execution.service import QUEUE_SECONDS
+from atom.skills.execution.trial import trial
+from atom.skills.layers.advice import Program
+from atom.skills.sandbox.adapters import remote
+from atom.skills.sandbox.adapters.child import START_SECONDS, STOP_SECONDS
+from atom.skills.sandbox.adapters.remote import RemoteSandbox
+from atom.skills.sandbox.models import ExitReason, Language, Result
+from atom.skills.sandbox.runner.address import CONNECT_SECONDS
+from atom.skills.sandbox.runner.handshake import SECONDS
 from atom.web.testing import RunningAtom
 from tests.skills.execution.conftest import TELL, USE, Start, approved, counting, execution, imported, running
 from tests.skills.registry.conftest import skill
@@ -225,3 +237,72 @@ async def test_list_does_not_read_what_it_does_not_show(start: Start) -> None:
         async with unit_of_work(atom.atom.parts.base.sessions) as session:
             [row] = await store.page(session, store.Filter(), before=None, limit=2)
         assert {"input", "arguments", "value", "stdout", "stderr", "artefacts"} <= inspect(row).unloaded
+
+
+async def test_digits_that_two_versions_begin_with_name_neither(start: Start, model: ScriptedModel) -> None:
+    """Whoever writes both versions can make them begin alike: an approval of the one is none of the other."""
+    async with start() as atom:
+        first = await imported(atom, counting(script="print('first')\n"))
+        second = await approved(atom, counting(script="print('second')\n"))
+        await atom.agent(tools=USE, maturity="supervised")
+        await changed(atom, "ALTER TABLE skill_version DISABLE TRIGGER USER")
+        alike = f"sha256:{second.short}{'0' * 48}"
+        await changed(
+            atom, "UPDATE skill_version SET digest = :alike WHERE digest = :own", alike=alike, own=first.digest
+        )
+        whole = call("run_skill", skill="word-count", version=second.digest)
+        model.replies += [running(second), Reply(tool_calls=(whole,)), "no"]
+        run = await atom.done("worker", "try")
+        said = [step["result"] for step in await atom.steps(run["id"]) if step["kind"] == "tool"]
+        assert [one["ok"] for one in said] == [False, True], said
+        assert "more than one version" in said[0]["content"]
+
+
+def test_nobody_is_taken_for_gone_who_still_waits_for_his_turn() -> None:
+    begin = START_SECONDS + STOP_SECONDS + CONNECT_SECONDS + SECONDS
+    assert begin + remote.QUEUE_SECONDS + remote.GRACE_SECONDS + 60 <= QUEUE_SECONDS
+
+
+async def test_script_that_names_itself_or_is_very_deep_is_tried_like_others(runner: RemoteSandbox) -> None:
+    deep = b"x = " + b"(" * 5000 + b")" * 5000
+    sources = {"a.py": b"import __main__\n", "b.py": deep, "c.py": b"import nothing_here\n"}
+    made = read_bytes(skill(files={f"scripts/{name}": source for name, source in sources.items()}), "skill.zip")
+    found = await trial(made, runner, [Language.PYTHON])  # type: ignore[arg-type]  # of a sandbox only its `run`
+    assert {(one.file, one.code) for one in found.troubles} == {
+        ("scripts/b.py", "syntax_error"),
+        ("scripts/c.py", "module_not_found"),
+    }
+
+
+ODD = f"""{TELL}
+sys.stdout.buffer.write(b"\\0 \\x1b[2J \\xff")
+open("output/-rf \\u00e9 [x].txt", "w").close()
+tell({{"many": 10 ** 399, "nul": "\\0", "": {{"\\0": []}}}})
+"""
+
+
+async def test_odd_bytes_and_numbers_reach_the_model_the_record_and_the_list(
+    start: Start, model: ScriptedModel
+) -> None:
+    async with start() as atom:
+        found = await approved(atom, counting(script=ODD))
+        await atom.agent(tools=USE, maturity="supervised")
+        model.replies += [running(found), "done"]
+        run = await atom.done("worker", "try")
+        [said] = [step["result"] for step in await atom.steps(run["id"]) if step["kind"] == "tool"]
+        assert said["ok"], said
+        assert str(10**399) in said["content"]
+        done = await execution(atom, "word-count")
+        assert done["value"]["many"] == 10**399
+        name = done["artefacts"][0]["name"]
+        answer = await atom.http.get(f"/api/skill-executions/{done['id']}/artefacts/{quote(name)}")
+        assert answer.status_code == 200
+        assert len((await atom.http.get("/api/skill-executions?limit=1")).json()["items"]) == 1
+
+
+def test_message_of_a_failure_is_one_line_that_acts_on_no_terminal() -> None:
+    detail = "It broke.\n2026-01-01 [error] forged \x1b[2J\u202e" + "x" * 9_000
+    for reason in (ExitReason.ENGINE, ExitReason.OOM, ExitReason.ERROR):
+        found = ending_of(Result(new_id(), "bwrap", reason, detail, 1), Program("s", Language.BASH))
+        assert found.message.isprintable()
+        assert len(found.message) <= 1_000

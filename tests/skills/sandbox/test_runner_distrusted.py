@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from atom.settings import SandboxSettings
+from atom.skills.layers.models import Wanted
 from atom.skills.sandbox.adapters.child import RunnerChild
 from atom.skills.sandbox.adapters.remote import RemoteSandbox, RunnerUnavailableError
 from atom.skills.sandbox.models import ExitReason, Language, Limits, Result, Spec
@@ -217,3 +218,23 @@ for first in range(60):
     assert result.reason is ExitReason.OK
     assert len(result.refused) <= Limits().artefacts + 2
     assert result.refused[-1][1] == "more entries than are looked at"
+
+
+WORDS: dict[str, dict[str, Any]] = {
+    "a refusal without end": {"refused": "a" * 1_000_000},
+    "a code that is none": {"failed": {"kind": "invalid", "code": "a\x1b[2J", "message": "no"}},
+    "a message without end": {"failed": {"kind": "invalid", "code": "no", "message": "a" * 1_000_000}},
+}
+
+
+@pytest.mark.parametrize("words", WORDS)
+async def test_words_of_a_runner_are_bounded(words: str) -> None:
+    async def answer(reader: StreamReader, writer: StreamWriter) -> None:
+        await receive(reader, Request)
+        said(writer, json.dumps(WORDS[words]))
+        await writer.drain()
+
+    async with runner(answer) as remote:
+        with pytest.raises(RunnerUnavailableError, match="does not answer") as raised:
+            await remote.build(Wanted())
+    assert len(str(raised.value)) < 500

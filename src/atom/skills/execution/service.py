@@ -32,7 +32,7 @@ from atom.skills.sandbox.access import SandboxAccess
 from atom.skills.sandbox.models import Artefact, Result, Spec
 from atom.skills.sandbox.service import limits
 
-QUEUE_SECONDS = 720.0  # beyond the script's own time: to wait for a turn, to begin, to clean up
+QUEUE_SECONDS = 900.0  # beyond the script's own time: to wait for a turn, to begin, to clean up
 RECORD_ATTEMPTS = 8
 UNKNOWN = (
     "Whoever ran it went away before its end. Nobody knows what it has done at its hosts, and it is not run again."
