@@ -25,7 +25,7 @@ from atom.skills.sandbox.models import ExitReason, Language, Result
 from atom.skills.sandbox.runner.address import CONNECT_SECONDS
 from atom.skills.sandbox.runner.handshake import SECONDS
 from atom.web.testing import RunningAtom
-from tests.skills.execution.conftest import TELL, USE, Start, approved, counting, execution, imported, running
+from tests.skills.execution.conftest import TELL, USE, Imported, Start, approved, counting, execution, imported, running
 from tests.skills.registry.conftest import skill
 from tests.support.polling import eventually
 
@@ -306,3 +306,46 @@ def test_message_of_a_failure_is_one_line_that_acts_on_no_terminal() -> None:
         found = ending_of(Result(new_id(), "bwrap", reason, detail, 1), Program("s", Language.BASH))
         assert found.message.isprintable()
         assert len(found.message) <= 1_000
+
+
+async def other_version(atom: RunningAtom, skill_: Imported) -> None:
+    del skill_
+    await approved(atom, counting(script="print('another')\n", risk="critical"))
+
+
+async def no_access(atom: RunningAtom, skill_: Imported) -> None:
+    await atom.agent("somebody", tools=USE)
+    access = {"agents": ["somebody"], "lowest_maturity": "student", "highest_risk": 4}
+    assert (await atom.http.put(f"/api/skills/{skill_.name}/access", json=access)).status_code == 200
+
+
+async def lower_risk(atom: RunningAtom, skill_: Imported) -> None:
+    access = {"agents": None, "lowest_maturity": "student", "highest_risk": 3}
+    assert (await atom.http.put(f"/api/skills/{skill_.name}/access", json=access)).status_code == 200
+
+
+async def retired(atom: RunningAtom, skill_: Imported) -> None:
+    await atom.http.post(f"/api/skills/{skill_.name}/versions/{skill_.digest}/retire", json={})
+
+
+MEANWHILE = {"another": other_version, "not among": no_access, "risk is higher": lower_risk, "No version": retired}
+
+
+@pytest.mark.parametrize("said", MEANWHILE)
+async def test_approval_is_for_what_was_read_and_who_may_when_it_is_given(
+    start: Start, model: ScriptedModel, said: str
+) -> None:
+    async with start() as atom:
+        found = await approved(atom, counting(script="print('done')\n", risk="critical"))
+        await atom.agent(tools=USE, maturity="supervised")
+        model.replies += [running(found), "no"]
+        run = await atom.done("worker", "try")
+        assert (run["status"], run["wait_reason"]) == ("waiting", "approval")
+        await MEANWHILE[said](atom, found)
+        [asked] = (await atom.http.get("/api/approvals?status=pending")).json()["items"]
+        await atom.http.post(f"/api/approvals/{asked['id']}/approve", json={})
+        run = await atom.settled(run["id"], "completed", "failed")
+        [result] = [step["result"] for step in await atom.steps(run["id"]) if step["kind"] == "tool"]
+        assert not result["ok"]
+        assert said in result["content"]
+        assert await rows(atom) == []

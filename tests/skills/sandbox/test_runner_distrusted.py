@@ -162,17 +162,20 @@ async def test_report_as_large_as_a_disk_is_not_read() -> None:
 
 async def test_runner_that_never_reads_is_given_up() -> None:
     """A message that fits into no buffer is not waited for longer than for a turn."""
-    never = asyncio.Event()
+    given_up = asyncio.Event()
+    left: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def answer(reader: StreamReader, writer: StreamWriter) -> None:
-        del reader, writer
-        await never.wait()
+        del writer
+        await given_up.wait()
+        left.set_result(len(await reader.read()))
 
     large = replace(spec(), files={"m.py": SOURCE, "large": bytes(20 << 20)})
     async with runner(answer) as remote:
         async with asyncio.timeout(20):
             result = await replace(remote, queue_seconds=0.5).run(large)
-        never.set()
+            given_up.set()
+            assert await left < 20 << 20, "Atom goes on to send what nobody waits for"
     assert result.reason is ExitReason.ENGINE
 
 

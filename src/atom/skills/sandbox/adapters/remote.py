@@ -132,6 +132,9 @@ class RemoteSandbox:
                 why = "does not know the key" if isinstance(error, EOFError | WrongKeyError) else "does not answer"
                 raise RunnerUnavailableError(f"Who listens at {self.address} {why}.", hint=hint) from error
             yield reader, writer
+        except BaseException:
+            writer.transport.abort()  # what was not sent yet is for nobody
+            raise
         finally:
             writer.close()
 

@@ -115,6 +115,8 @@ class Runner:
             for task in (work, gone):
                 task.cancel()
             await asyncio.wait({work, gone})
+            if not gone.cancelled():
+                gone.exception()  # one that was cut off is gone, too
 
     async def _in_turn(self, sandbox: Sandbox, request: Request, writer: StreamWriter) -> None:
         assert request.spec is not None
