@@ -349,3 +349,42 @@ async def test_approval_is_for_what_was_read_and_who_may_when_it_is_given(
         assert not result["ok"]
         assert said in result["content"]
         assert await rows(atom) == []
+
+
+@pytest.mark.parametrize("label", ["secret", ""])
+async def test_secret_file_goes_out_with_an_online_skill_only_if_a_person_says_so(
+    start: Start, model: ScriptedModel, label: str
+) -> None:
+    """The run itself has read nothing of it: the script would."""
+    async with start() as atom:
+        found = await approved(atom, counting(script="print(1)\n", more="    hosts: [allowed.example]\n"))
+        agent = await atom.agent(tools=USE, maturity="supervised")
+        (atom.folder(agent["id"]) / "keys.txt").write_text("abc")
+        model.replies += ["ready"]
+        before = await atom.done("worker", "Are you ready?")
+        if label:
+            async with unit_of_work(atom.atom.parts.base.sessions) as session:
+                await run_store.label_files(session, UUID(agent["id"]), UUID(before["id"]), {"keys.txt": ""}, [label])
+        send = call("run_online_skill", skill=found.name, version=found.short, files=["./keys.txt"])
+        model.replies += [Reply(tool_calls=(send,)), "done"]
+        run = await atom.done("worker", "Use keys.txt")
+        assert run["wait_reason"] == ("approval" if label else None)
+        assert await rows(atom) == ([] if label else [("completed", 1, None)])
+
+
+async def test_odd_arguments_are_explained_and_break_nothing(start: Start) -> None:
+    async with start() as atom:
+        found = await approved(atom, counting(script="print(1)\n", more="    hosts: [allowed.example]\n"))
+        await atom.agent(tools=USE, maturity="supervised")
+        usual = {"skill": found.name, "version": found.short}
+        for odd in (
+            {"files": ["a\0b", 7, None]},
+            {"files": "keys.txt"},
+            {"skill": "a\0b"},
+            {"skill": ["word-count"]},
+            {"version": {"a": "\0"}},
+            {"version": "%" * 12},
+        ):
+            body = {"agent": "worker", "action": "run_online_skill", "arguments": usual | odd}
+            answer = await atom.http.post("/api/governance/explain", json=body)
+            assert answer.status_code == 200, answer.text
