@@ -388,3 +388,25 @@ async def test_odd_arguments_are_explained_and_break_nothing(start: Start) -> No
             body = {"agent": "worker", "action": "run_online_skill", "arguments": usual | odd}
             answer = await atom.http.post("/api/governance/explain", json=body)
             assert answer.status_code == 200, answer.text
+
+
+async def test_execution_of_an_agent_is_not_said_to_be_cancelled(start: Start, model: ScriptedModel) -> None:
+    async with start() as atom:
+        found = await approved(atom, counting(script=SLEEP))
+        await atom.agent(tools=USE, maturity="supervised")
+        model.replies += [running(found), "done"]
+        run = await atom.start("worker", "try")
+
+        async def runs() -> bool:
+            return await rows(atom) == [("running", 1, None)]
+
+        assert await eventually(runs)
+        [row] = (await atom.http.get("/api/skill-executions")).json()["items"]
+        answer = await atom.http.post(f"/api/skill-executions/{row['id']}/cancel")
+        assert (answer.status_code, answer.json()["code"]) == (409, "skill_execution_of_run")
+        await atom.http.post(f"/api/runs/{run['id']}/cancel")
+
+        async def ended() -> bool:
+            return await rows(atom) == [("cancelled", 1, None)]
+
+        assert await eventually(ended)

@@ -18,7 +18,7 @@ from atom.settings import SandboxSettings
 from atom.skills.bundle.models import Bundle
 from atom.skills.execution import recording, store
 from atom.skills.execution.codes import Code, Ending, ending_of, failed
-from atom.skills.execution.errors import ExecutionEndedError, ExecutionNotFoundError
+from atom.skills.execution.errors import ExecutionEndedError, ExecutionNotFoundError, ExecutionOfRunError
 from atom.skills.execution.models import ExecutionStatus, FileKind, Purpose, SkillExecution
 from atom.skills.execution.orders import INPUTS, Order, in_the_way
 from atom.skills.execution.permission import allowed, check_version
@@ -115,10 +115,14 @@ class Executions:
         return Done(row.id, row.skill_name, row.script, ending, None)
 
     async def withdraw(self, session: AsyncSession, id_: UUID) -> SkillExecution:
-        """Cancel one that waits; one that runs is its job's or its run's to cancel. Raises ExecutionEndedError."""
+        """Cancel one that waits; one that runs is its job's to cancel. Raises ExecutionEndedError, and
+        ExecutionOfRunError for that of an agent."""
         row = await self.get(session, id_)
         if ExecutionStatus(row.status).ended:
             raise ExecutionEndedError(f"Execution {id_} has ended ({row.status}).")
+        if row.agent_id is not None:
+            said = f"Execution {id_} is a call of an agent."
+            raise ExecutionOfRunError(said, hint=f"`atom runs cancel {row.run_id}` ends it with its run.")
         await store.withdraw(session, id_)
         return await self.get(session, id_)
 
