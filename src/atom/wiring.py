@@ -71,6 +71,7 @@ from atom.runs.recalling import Recalling
 from atom.runs.remembering import RunMemory
 from atom.runs.service import RunService
 from atom.runs.spending import Accounts
+from atom.runs.store import file_labels
 from atom.runs.waking import RunWaking
 from atom.runs.worker import RunWorker, run_metrics
 from atom.runs.workspaces import LocalWorkspaces
@@ -175,7 +176,8 @@ def build(settings: Settings, url: URL, direct: URL, *, models: Mapping[Provider
     agents = AgentService(base.outbox, frozenset(tools.names), llm.choose, ChangeBook(base.outbox))
     actions = [tools.get(name).action for name in tools.names]
     skills = skill_desk.layer = _skills(settings, base, agents, search)
-    under = Under(agents, layer.ledger, layer.vault, (taint_speaker(agents), SkillSpeaker(skills.use)))
+    speakers = taint_speaker(agents), SkillSpeaker(skills.use, file_labels)
+    under = Under(agents, layer.ledger, layer.vault, speakers)
     governance = build_governance(stands_on, settings.governance, actions, under)
     workspaces = open_workspaces(settings)
     hub = _hub(base)

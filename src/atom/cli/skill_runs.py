@@ -236,7 +236,7 @@ def _input(text: str | None) -> Any:
         return json.loads(Path(text[1:]).read_text("utf-8") if text.startswith("@") else text)
     except OSError as error:
         raise InvalidError(f"--input: {text[1:]} cannot be read: {error.strerror}.", field="--input") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         said = f"--input: it is not JSON: {error}."
         raise InvalidError(said, hint="A text is JSON in quotes.", field="--input") from None
 

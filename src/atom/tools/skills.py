@@ -146,6 +146,7 @@ def _run_tool(desk: SkillDesk, *, online: bool) -> Tool:
     """Without a network a script has no effect but its files: it may be run again. With one, nobody knows."""
 
     async def run(arguments: Mapping[str, Any], context: ToolContext) -> ToolOutput:
+        folder = _folder(arguments)  # one that cannot be is refused before anything runs
         files = await asyncio.to_thread(_inputs, context, arguments.get("files", ()))
         order = Order(
             skill=arguments["skill"],
@@ -162,7 +163,7 @@ def _run_tool(desk: SkillDesk, *, online: bool) -> Tool:
             online=online,
         )
         done = await desk.skills.executions.run(order)
-        return await _output(done, context, tuple(files), _folder(arguments), online=online)
+        return await _output(done, context, tuple(files), folder, online=online)
 
     return Tool(
         action=Action(
@@ -211,9 +212,15 @@ async def _output(done: Done, context: ToolContext, given: Sequence[str], folder
         said = f"Error: {done.script} of {done.skill} failed ({code}): {ending.message} {ending.advice}{printed}"
         return ToolOutput(said, code=f"skill_{code}", paths=tuple(given))
     written = [f"{folder}/{one.name}" for one in result.artefacts]
-    await context.label(written, frozenset({Label.UNTRUSTED}) if online else frozenset(), given)
-    for path, one in zip(written, result.artefacts, strict=True):
-        await asyncio.to_thread(Workspace(context.workspace).write, plain_path(path), one.body)
+    there: list[str] = []
+    try:
+        await context.label(written, frozenset({Label.UNTRUSTED}) if online else frozenset(), given)
+        for path, one in zip(written, result.artefacts, strict=True):
+            await asyncio.to_thread(Workspace(context.workspace).write, plain_path(path), one.body)
+            there.append(path)
+    except ToolError as error:  # it names a file as the script did: its words are those of what it was given
+        said = f"Error: {done.script} of {done.skill} ended well, but its files could not all be put there: {error}"
+        return ToolOutput(said, code="tool_error", files=tuple(there), paths=tuple(given))
     rows = [f"{done.script} of {done.skill} ended well.{_printed(result.stdout, result.stderr)}"]
     if result.has_value:
         rows.append(f"Result: {shorten(json.dumps(result.value, ensure_ascii=False), SHOWN_PRINTED)}")

@@ -32,6 +32,8 @@ async def test_script_is_run_its_files_are_fetched_and_its_record_is_shown(
         assert "IndexError" in failed.out
         refused = await shell("skills", "run", "word-count", "--input", "{", code=2)
         assert "--input: it is not JSON" in refused.err
+        refused = await shell("skills", "run", "word-count", "--input", "[" * 50_000, code=2)
+        assert "--input: it is not JSON" in refused.err
 
 
 @pytest.mark.slow

@@ -141,7 +141,7 @@ async def test_disabled_before_its_turn_is_not_run(start: Start) -> None:
         assert done["status"] == "completed"
         async with unit_of_work(atom.atom.parts.base.sessions) as session:
             await session.execute(
-                text("UPDATE skill_execution SET status = 'queued', ended_at = NULL, error_code = NULL")
+                text("UPDATE skill_execution SET status = 'queued', ended_at = NULL, error_code = NULL, job_id = NULL")
             )
         await atom.http.post(f"/api/skills/word-count/versions/{found.digest}/disable", json={})
         again = await executions.advance(UUID(done["id"]))

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Barrier
 
 import psutil
 import pytest
@@ -258,6 +260,29 @@ def test_second_runner_at_one_address_is_refused_and_a_left_socket_is_not(short:
         assert first.family == socket.AF_UNIX
     with address.listen() as again:
         assert again.getsockname() == str(short / "s")
+
+
+def test_file_that_is_no_socket_is_not_taken_for_one_that_was_left(short: Path) -> None:
+    (short / "s").write_text("somebody's")
+    with pytest.raises(UnavailableError):
+        Address(path=str(short / "s")).listen()
+    assert (short / "s").read_text() == "somebody's"
+
+
+def test_runners_that_begin_at_one_time_have_one_key(short: Path) -> None:
+    settings = SandboxSettings()
+    together = Barrier(8)
+
+    def begin(number: int) -> bytes:
+        del number
+        together.wait()
+        return own_key(settings, short, own_address(settings, short))
+
+    with ThreadPoolExecutor(8) as pool:
+        keys = set(pool.map(begin, range(8)))
+    assert keys == {shared_key(settings, short)}
+    assert [path.name for path in short.iterdir()] == ["sandbox.key"]
+    assert (short / "sandbox.key").stat().st_mode & 0o777 == 0o600
 
 
 async def test_tcp_runner_is_reached_with_the_key_and_by_nobody_else(child: RunnerChild) -> None:

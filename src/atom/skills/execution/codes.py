@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from atom.kit.text import clean, shorten
 from atom.skills.errors import shown
 from atom.skills.execution.models import ExecutionStatus
 from atom.skills.layers.advice import Program, advise
@@ -83,8 +82,7 @@ def ending_of(result: Result, program: Program) -> Ending:
 
 
 def failed(code: Code, message: str, advice: str = "") -> Ending:
-    said = clean(shorten(message, MOST_MESSAGE))
-    return Ending(ExecutionStatus.FAILED, code, said, advice or ADVICE.get(code, ""))
+    return Ending(ExecutionStatus.FAILED, code, shown(message, MOST_MESSAGE), advice or ADVICE.get(code, ""))
 
 
 def _of_script(result: Result, program: Program) -> Ending:

@@ -24,6 +24,12 @@ class ExecutionEndedError(ConflictError):
     code = "skill_execution_ended"
 
 
+class ExecutionOfRunError(ConflictError):
+    """It belongs to a call of an agent, and ends with that."""
+
+    code = "skill_execution_of_run"
+
+
 class ScriptUnknownError(InvalidError):
     """The skill has no such script, or it is in no language that is run."""
 

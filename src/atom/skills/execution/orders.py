@@ -1,7 +1,7 @@
 """What somebody wants run."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -55,9 +55,18 @@ class Order:
                     hint="Names of folders and files with / between them, without `..`.",
                     field="files",
                 )
+        blocked = in_the_way(self.files)
+        if blocked is not None:
+            raise InvalidError(f"files: {shorten(blocked, 200)!r} is a file, and a folder of another.", field="files")
         if sum(map(len, self.files.values())) > MAX_FILE_BYTES:
             raise TooLargeError(f"files: more than {MAX_FILE_BYTES} bytes together.", field="files")
         _check_json(self.input)
+
+
+def in_the_way(paths: Collection[str]) -> str | None:
+    """One that is a folder of another: they cannot lie in one place."""
+    folders = (one[:end] for one in paths for end, character in enumerate(one) if character == "/")
+    return next((folder for folder in folders if folder in paths), None)
 
 
 def _check_json(text: str) -> None:

@@ -21,8 +21,14 @@ async def allowed(session: AsyncSession, use: Use, order: Order) -> Usable:
         usable = await use.by_person(session, order.skill)
     else:
         usable = await use.usable(session, order.skill, order.agent)
-    if order.version:
+    if order.version and order.purpose is Purpose.RUN:  # what is tried was found by it
         check_version(usable, order.version)
+        if await use.is_doubled(session, usable, order.version):
+            raise SkillChangedError(
+                f"Skill {usable.name!r} has more than one version that begins with {order.version[:80]!r}.",
+                hint="Look at who made them alike. All 64 digits of the hash name one.",
+                version=usable.digest,
+            )
     if order.online is not None and order.online != bool(usable.hosts):
         raise NetworkMismatchError(
             f"Skill {usable.name!r} declares {'hosts' if usable.hosts else 'no hosts'}.",

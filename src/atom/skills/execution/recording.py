@@ -78,24 +78,19 @@ async def end(
 ) -> SkillExecution | None:
     """`place`: id and attempt. None when a later attempt has taken over."""
     id_, attempt = place
-    values: dict[str, Any] = {
-        "status": ending.status.value,
-        "error_code": None if ending.code is None else ending.code.value,
-        "error_message": ending.message or None,
-        "advice": ending.advice or None,
-        **({} if result is None else _of_result(result)),
-    }
+    values = _of_ending(ending) | ({} if result is None else _of_result(result))
     if not await store.end(session, id_, attempt, values):
         return None
     row = await store.get(session, id_)
     assert row is not None
-    data = {"execution": str(id_), "skill": row.skill_name, "script": row.script, "status": row.status}
-    if ending.code is not None:
-        data |= {"error_code": ending.code.value}
-    await outbox.emit(
-        session, EventType.SKILL_ENDED, actor=row.actor, agent_id=row.agent_id, run_id=row.run_id, data=data
-    )
+    await _announce(session, outbox, row, ending)
     return row
+
+
+async def lose(session: AsyncSession, outbox: Outbox, row: SkillExecution, ending: Ending) -> None:
+    """One that nobody runs any more; the caller has locked it."""
+    await store.mark_lost(session, row.id, _of_ending(ending))
+    await _announce(session, outbox, row, ending)
 
 
 def tell(row: SkillExecution, ending: Ending, seconds: float | None) -> None:
@@ -108,6 +103,25 @@ def tell(row: SkillExecution, ending: Ending, seconds: float | None) -> None:
         return
     code, message, advice = ending.code.value, ending.message, ending.advice
     log.error("skill.execution_error", error_code=code, error=message, advice=advice, **about)
+
+
+async def _announce(session: AsyncSession, outbox: Outbox, row: SkillExecution, ending: Ending) -> None:
+    status = ending.status.value
+    data = {"execution": str(row.id), "skill": row.skill_name, "script": row.script, "status": status}
+    if ending.code is not None:
+        data |= {"error_code": ending.code.value}
+    await outbox.emit(
+        session, EventType.SKILL_ENDED, actor=row.actor, agent_id=row.agent_id, run_id=row.run_id, data=data
+    )
+
+
+def _of_ending(ending: Ending) -> dict[str, Any]:
+    return {
+        "status": ending.status.value,
+        "error_code": None if ending.code is None else ending.code.value,
+        "error_message": ending.message or None,
+        "advice": ending.advice or None,
+    }
 
 
 def _of_result(result: Result) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from atom.settings import SandboxSettings
 from atom.skills.bundle.models import Bundle
 from atom.skills.execution import recording, store
 from atom.skills.execution.codes import Code, Ending, ending_of, failed
-from atom.skills.execution.errors import ExecutionEndedError, ExecutionNotFoundError
+from atom.skills.execution.errors import ExecutionEndedError, ExecutionNotFoundError, ExecutionOfRunError
 from atom.skills.execution.models import ExecutionStatus, FileKind, Purpose, SkillExecution
-from atom.skills.execution.orders import INPUTS, Order
+from atom.skills.execution.orders import INPUTS, Order, in_the_way
 from atom.skills.execution.permission import allowed, check_version
 from atom.skills.execution.scripts import language_of, pick
 from atom.skills.layers.advice import Program
@@ -32,8 +32,12 @@ from atom.skills.sandbox.access import SandboxAccess
 from atom.skills.sandbox.models import Artefact, Result, Spec
 from atom.skills.sandbox.service import limits
 
-QUEUE_SECONDS = 720.0  # beyond the script's own time: to wait for a turn, to begin, to clean up
+QUEUE_SECONDS = 900.0  # beyond the script's own time: to wait for a turn, to begin, to clean up
 RECORD_ATTEMPTS = 8
+UNKNOWN = (
+    "Whoever ran it went away before its end. Nobody knows what it has done at its hosts, and it is not run again."
+)
+LOOK_FIRST = "Look there what came of it; then run it again."
 log = structlog.get_logger(service="skill_sandbox")
 
 
@@ -98,18 +102,27 @@ class Executions:
             try:
                 usable = await allowed(session, self.use, order)
             except AtomError as error:  # it was disabled, or another version has come, since it was asked for
-                attempt = await store.begin(session, id_, seconds=QUEUE_SECONDS)
-                ending = failed(Code.POLICY, error.message, error.hint)
-                self._told(await recording.end(session, self.outbox, (id_, attempt), ending, None), ending, None)
-                return Done(id_, row.skill_name, row.script, ending, None)
+                return await self._not_run(session, row, failed(Code.POLICY, error.message, error.hint))
+            begun_before = row.status == ExecutionStatus.RUNNING
+            if begun_before and usable.hosts and order.purpose is Purpose.RUN:
+                return await self._not_run(session, row, failed(Code.INTERRUPTED, UNKNOWN, LOOK_FIRST))
             begun = await self._started(session, row, order, usable, row.script)
         return await self._perform(begun)
 
+    async def _not_run(self, session: AsyncSession, row: SkillExecution, ending: Ending) -> Done:
+        attempt = await store.begin(session, row.id, seconds=QUEUE_SECONDS)
+        self._told(await recording.end(session, self.outbox, (row.id, attempt), ending, None), ending, None)
+        return Done(row.id, row.skill_name, row.script, ending, None)
+
     async def withdraw(self, session: AsyncSession, id_: UUID) -> SkillExecution:
-        """Cancel one that waits; one that runs is its job's or its run's to cancel. Raises ExecutionEndedError."""
+        """Cancel one that waits; one that runs is its job's to cancel. Raises ExecutionEndedError, and
+        ExecutionOfRunError for that of an agent."""
         row = await self.get(session, id_)
         if ExecutionStatus(row.status).ended:
             raise ExecutionEndedError(f"Execution {id_} has ended ({row.status}).")
+        if row.agent_id is not None:
+            said = f"Execution {id_} is a call of an agent."
+            raise ExecutionOfRunError(said, hint=f"`atom runs cancel {row.run_id}` ends it with its run.")
         await store.withdraw(session, id_)
         return await self.get(session, id_)
 
@@ -128,9 +141,11 @@ class Executions:
 
     async def tidy(self, session: AsyncSession) -> None:
         """For the sweep: end what nobody runs any more, forget what is old."""
-        for row in await store.lost(session):
+        for row, cancelled in await store.lost(session):
             ending = failed(Code.INTERRUPTED, "Whoever ran it went away before its end.")
-            await store.mark_lost(session, row.id, code=Code.INTERRUPTED, message=ending.message, advice=ending.advice)
+            if cancelled:
+                ending = Ending(ExecutionStatus.CANCELLED, message="Its job was cancelled.")
+            await recording.lose(session, self.outbox, row, ending)
             self._told(row, ending, None)
         await store.forget_old(session, self.settings.keep_days)
 
@@ -164,12 +179,13 @@ class Executions:
         return Begun(row.id, attempt, order, script, usable, await content(session, usable))
 
     async def _perform(self, begun: Begun) -> Done:
-        """Whatever happens is on record, also that it was cancelled."""
+        """Whatever happens is on record, also that somebody cancelled it. Where only this process goes away, the next
+        worker goes on with what a person has started."""
         try:
             ending, result = await self._execute(begun)
         except asyncio.CancelledError:
             ending = Ending(ExecutionStatus.CANCELLED, message="It was cancelled while it ran.")
-            await asyncio.shield(self._record(begun, ending, None))
+            await asyncio.shield(self._record(begun, ending, None, unless_it_goes_on=True))
             raise
         await self._record(begun, ending, result)
         return Done(begun.id, begun.usable.name, begun.script, ending, result)
@@ -199,6 +215,9 @@ class Executions:
         doubled = sorted(files.keys() & given.keys())
         if doubled:
             raise InvalidError(f"files: the skill itself has a file {doubled[0]!r}.", field="files")
+        blocked = in_the_way({**files, **given})
+        if blocked is not None:
+            raise InvalidError(f"files: {blocked!r} is a file of the skill, and no folder.", field="files")
         return Spec(
             language=language,
             entry=begun.script,
@@ -209,11 +228,15 @@ class Executions:
             hosts=() if begun.order.purpose is Purpose.TEST else begun.usable.hosts,
         )
 
-    async def _record(self, begun: Begun, ending: Ending, result: Result | None) -> None:
+    async def _record(
+        self, begun: Begun, ending: Ending, result: Result | None, *, unless_it_goes_on: bool = False
+    ) -> None:
         keep = begun.order.agent is None and result is not None
 
         async def write() -> SkillExecution | None:
             async with unit_of_work(self.sessions) as session:
+                if unless_it_goes_on and await store.goes_on(session, begun.id):
+                    return None
                 place = (begun.id, begun.attempt)
                 row = await recording.end(session, self.outbox, place, ending, result)
                 if row is not None and keep and result is not None:

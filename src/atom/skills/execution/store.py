@@ -1,18 +1,41 @@
 """SQL of executions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import CursorResult, delete, func, insert, select, text, update
+from sqlalchemy import CursorResult, delete, false, func, insert, null, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import load_only
 
+from atom.durable.models import Job, JobStatus
+from atom.kit.text import clean
 from atom.skills.execution.models import ExecutionStatus, FileKind, SkillExecution, SkillExecutionFile
 
 AT_ONCE = 500  # rows that one tidying takes
+WORKED_ON = (JobStatus.QUEUED.value, JobStatus.RUNNING.value)
 OPEN = (ExecutionStatus.QUEUED.value, ExecutionStatus.RUNNING.value)
+
+
+EMPTY: Mapping[str, Any] = {
+    **dict.fromkeys(("error_code", "error_message", "advice", "exit_reason", "exit_code"), None),
+    "value": null(),
+    **dict.fromkeys(("stdout", "stderr", "backend"), ""),
+    "artefacts": [],
+    "refused": [],
+    "connections": [],
+    "usage": {},
+    "guarantees": {},
+}
+# What lists show; the others may be megabytes.
+BRIEF = (
+    SkillExecution.id, SkillExecution.skill_name, SkillExecution.digest, SkillExecution.script, SkillExecution.purpose,
+    SkillExecution.status, SkillExecution.error_code, SkillExecution.error_message, SkillExecution.actor,
+    SkillExecution.agent_id, SkillExecution.run_id, SkillExecution.job_id, SkillExecution.created_at,
+    SkillExecution.ended_at,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +68,7 @@ async def by_call(session: AsyncSession, call_key: str) -> SkillExecution | None
 
 async def begin(session: AsyncSession, id_: UUID, *, seconds: float) -> int:
     """Another attempt, from nothing. Its number."""
-    empty = {"error_code": None, "error_message": None, "advice": None, "exit_reason": None, "exit_code": None}
+    await drop_files(session, id_, FileKind.ARTEFACT)
     statement = update(SkillExecution).where(SkillExecution.id == id_)
     statement = statement.values(
         status=ExecutionStatus.RUNNING.value,
@@ -53,7 +76,7 @@ async def begin(session: AsyncSession, id_: UUID, *, seconds: float) -> int:
         started_at=func.now(),
         ended_at=None,
         ends_by=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds),
-        **empty,
+        **EMPTY,
     )
     return cast(int, await session.scalar(statement.returning(SkillExecution.attempt)))
 
@@ -85,8 +108,9 @@ async def set_job(session: AsyncSession, id_: UUID, job_id: UUID) -> None:
 async def page(session: AsyncSession, wanted: Filter, *, before: UUID | None, limit: int) -> Sequence[SkillExecution]:
     """The newest first."""
     query = select(SkillExecution).order_by(SkillExecution.id.desc()).limit(limit)
+    query = query.options(load_only(*BRIEF, raiseload=True))
     if wanted.skill is not None:
-        query = query.where(SkillExecution.skill_name == wanted.skill)
+        query = query.where(SkillExecution.skill_name == clean(wanted.skill))
     if wanted.status is not None:
         query = query.where(SkillExecution.status == wanted.status.value)
     if wanted.run_id is not None:
@@ -113,19 +137,31 @@ async def files(session: AsyncSession, id_: UUID, kind: FileKind) -> dict[str, b
 
 async def file(session: AsyncSession, id_: UUID, kind: FileKind, name: str) -> bytes | None:
     query = select(SkillExecutionFile.body).where(
-        SkillExecutionFile.execution_id == id_, SkillExecutionFile.kind == kind.value, SkillExecutionFile.name == name
+        SkillExecutionFile.execution_id == id_,
+        SkillExecutionFile.kind == kind.value,
+        SkillExecutionFile.name == clean(name),
     )
     return await session.scalar(query)
 
 
-async def lost(session: AsyncSession) -> Sequence[SkillExecution]:
-    """Those whose time is up, locked; others' are left alone."""
-    query = select(SkillExecution).where(SkillExecution.status.in_(OPEN), SkillExecution.ends_by < func.now())
-    return (await session.scalars(query.limit(AT_ONCE).with_for_update(skip_locked=True))).all()
+async def goes_on(session: AsyncSession, id_: UUID) -> bool:
+    """Whether its job is there for another worker to go on with: nobody has cancelled it."""
+    query = select(Job.id).join(SkillExecution, SkillExecution.job_id == Job.id)
+    query = query.where(SkillExecution.id == id_, Job.status.in_(WORKED_ON), Job.cancel_requested_at.is_(None))
+    return await session.scalar(query) is not None
 
 
-async def mark_lost(session: AsyncSession, id_: UUID, *, code: str, message: str, advice: str) -> None:
-    values = {"status": ExecutionStatus.FAILED.value, "error_code": code, "error_message": message, "advice": advice}
+async def lost(session: AsyncSession) -> Sequence[tuple[SkillExecution, bool]]:
+    """Those whose time is up or whose job has ended, locked, and whether that was cancelled; others' are left alone."""
+    query = select(SkillExecution, func.coalesce(Job.status == JobStatus.CANCELLED.value, false()))
+    query = query.outerjoin(Job, Job.id == SkillExecution.job_id).options(load_only(*BRIEF, raiseload=True))
+    query = query.where(SkillExecution.status.in_(OPEN))
+    query = query.where(or_(SkillExecution.ends_by < func.now(), Job.status.not_in(WORKED_ON)))
+    found = await session.execute(query.limit(AT_ONCE).with_for_update(of=SkillExecution, skip_locked=True))
+    return [(row[0], row[1]) for row in found.all()]
+
+
+async def mark_lost(session: AsyncSession, id_: UUID, values: dict[str, Any]) -> None:
     await session.execute(update(SkillExecution).where(SkillExecution.id == id_).values(ended_at=func.now(), **values))
 
 

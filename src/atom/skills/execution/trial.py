@@ -14,14 +14,20 @@ SECONDS = 60.0
 PYTHON = """
 import ast, importlib.util, json, os, sys
 out = []
+def there(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:
+        return True  # one that runs already, as __main__
 for path in sys.argv[1:]:
     try:
         tree = ast.parse(open(path, "rb").read(), path)
     except SyntaxError as error:
         out.append({"file": path, "code": "syntax_error", "line": error.lineno, "message": error.msg})
         continue
-    except ValueError as error:
-        out.append({"file": path, "code": "syntax_error", "line": None, "message": str(error)})
+    except (ValueError, RecursionError, MemoryError) as error:
+        message = str(error) or "It is too deep to be read."
+        out.append({"file": path, "code": "syntax_error", "line": None, "message": message})
         continue
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     for node in tree.body:
@@ -29,7 +35,7 @@ for path in sys.argv[1:]:
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = [node.module]
         for name in {one.partition(".")[0] for one in names}:
-            if importlib.util.find_spec(name) is None:
+            if not there(name):
                 message = f"No module named {name!r}"
                 out.append({"file": path, "code": "module_not_found", "line": node.lineno, "message": message})
     del sys.path[0]

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, JsonValue
 
+from atom.errors import InvalidError
 from atom.identity.models import Principal
 from atom.skills.execution.models import ExecutionStatus, Purpose, SkillExecution
 from atom.skills.execution.orders import INPUTS, MAX_FILES, Order
@@ -30,13 +31,16 @@ class ExecuteIn(BaseModel):
 
     def order(self, skill: str, by: Principal) -> Order:
         """Raises InvalidError, TooLargeError."""
+        files = {one.name: one.content for one in self.files}
+        if len(files) < len(self.files):
+            raise InvalidError("files: two of them have one name.", field="files")
         return Order(
             skill=skill,
             actor=by.actor,
             script=self.script,
             arguments=tuple(self.arguments),
             input=json.dumps(self.input),
-            files={one.name: one.content for one in self.files},
+            files=files,
             version=self.version,
             purpose=self.purpose,
         )

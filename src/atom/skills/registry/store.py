@@ -82,6 +82,14 @@ async def newest_like(session: AsyncSession, skill_id: UUID, digits: str) -> Ski
     return (await session.scalars(query.limit(1))).first()
 
 
+async def has_double(session: AsyncSession, id_: UUID, digits: str) -> bool:
+    """Whether the hash of another version of the same skill begins with `digits` (hexadecimal)."""
+    own = select(SkillVersion.skill_id).where(SkillVersion.id == id_).scalar_subquery()
+    query = select(SkillVersion.id).where(SkillVersion.skill_id == own, SkillVersion.id != id_)
+    query = query.where(SkillVersion.digest.startswith(f"sha256:{digits}")).limit(1)
+    return await session.scalar(query) is not None
+
+
 async def highest_number(session: AsyncSession, skill_id: UUID) -> int:
     return await session.scalar(select(func.max(SkillVersion.number)).where(SkillVersion.skill_id == skill_id)) or 0
 

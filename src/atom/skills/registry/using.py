@@ -83,6 +83,10 @@ class Use:
             raise _refused(Refusal.NOT_ACTIVE, skill, "")
         return _usable(skill, found)
 
+    async def is_doubled(self, session: AsyncSession, usable: Usable, version: str) -> bool:
+        """Whether another version of the skill begins with these digits, too: whoever writes both can make it so."""
+        return await store.has_double(session, usable.version_id, version.removeprefix("sha256:").lower())
+
     async def _active(self, session: AsyncSession, name: str, agent: str) -> tuple[Skill, SkillVersion]:
         skill = await self._held(session, name)
         found = await store.by_ids(session, [skill.current_id] if skill.current_id else [])

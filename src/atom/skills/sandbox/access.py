@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -137,11 +139,14 @@ def own_key(settings: SandboxSettings, home: Path, address: Address) -> bytes:
     path = home / KEY_FILE
     if settings.key is None and not path.exists():
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = path.with_name(f".{KEY_FILE}.part")
-        draft.unlink(missing_ok=True)
-        draft.touch(mode=0o600)
-        draft.write_bytes(new_key())
-        draft.rename(path)
+        draft = path.with_name(f".{KEY_FILE}.{secrets.token_hex(4)}.part")
+        try:
+            draft.touch(mode=0o600, exist_ok=False)
+            draft.write_bytes(new_key())
+            with contextlib.suppress(FileExistsError):  # another runner was faster: its key is everybody's
+                os.link(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
     return shared_key(settings, home)
 
 

@@ -23,14 +23,17 @@ def read(raw: bytes, nonce: str) -> object:
     try:
         text = body.decode("utf-8")
         check_depth(text)
-        return json.loads(
+        value: object = json.loads(
             text,
             parse_constant=_constant,
             parse_int=_whole,
             parse_float=_number,
             object_pairs_hook=_pairs,
         )
-    except UnicodeDecodeError:
+        if "\\u" in text:  # half of a character can be written, and nowhere be kept
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
+    except UnicodeError:
         raise BadOutcomeError("it is not UTF-8") from None
     except json.JSONDecodeError as error:
         raise BadOutcomeError(f"it is not JSON: {error.msg}") from None

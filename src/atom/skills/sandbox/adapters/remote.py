@@ -15,11 +15,13 @@ from atom.skills.sandbox.models import ExitReason, Report, Result, Spec
 from atom.skills.sandbox.runner.address import Address
 from atom.skills.sandbox.runner.handshake import WrongKeyError, introduce
 from atom.skills.sandbox.runner.messages import BadMessageError, Failed, Reply, Request, receive, running, send
+from atom.skills.sandbox.runner.results import most_bytes, wrong
 
 QUEUE_SECONDS = 600.0  # for a turn
 GRACE_SECONDS = 60.0  # beyond the program's own limit, and what the runner allows itself
 ASK_SECONDS = 30.0
 BUILD_SECONDS = 900.0
+MOST_TOLD = 8 << 20  # bytes of what a runner says beside the result of a program
 log = structlog.get_logger(service="skill_sandbox")
 
 
@@ -47,10 +49,11 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class RemoteSandbox:
-    """`key` is known to the runner as well."""
+    """`key` is known to the runner as well. `queue_seconds`: for it to take a program, and for a turn."""
 
     address: Address
     key: bytes
+    queue_seconds: float = QUEUE_SECONDS
 
     async def report(self) -> Report:
         """What its canaries saw at its start. Raises RunnerUnavailableError."""
@@ -82,13 +85,13 @@ class RemoteSandbox:
         began = False
         try:
             async with self._connected() as (reader, writer):
-                await send(writer, running(spec, wanted))
-                async with asyncio.timeout(QUEUE_SECONDS):
-                    reply = await receive(reader, Reply)
+                async with asyncio.timeout(self.queue_seconds):
+                    await send(writer, running(spec, wanted))
+                    reply = await receive(reader, Reply, most=most_bytes(spec.limits))
                 began = reply.began
                 if began:
                     async with asyncio.timeout(spec.limits.seconds + GRACE_SECONDS):
-                        reply = await receive(reader, Reply)
+                        reply = await receive(reader, Reply, most=most_bytes(spec.limits))
         except RunnerUnavailableError as error:
             return Ran(missing(spec, error.message))
         except TimeoutError:
@@ -100,15 +103,18 @@ class RemoteSandbox:
             return Ran(_failed(spec, f"The runner said what nobody may say: {error}."))
         if reply.refused:
             return Ran(missing(spec, reply.refused))
-        if reply.result is None or reply.result.id != spec.id:
+        if reply.result is None:
             return Ran(_failed(spec, "The runner gave no result."))
+        lie = wrong(reply.result, spec)
+        if lie:
+            return Ran(_failed(spec, f"The runner gave a result that none can be: {lie}."))
         return Ran(reply.result, reply.layer)
 
     async def _ask(self, request: Request, *, seconds: float = ASK_SECONDS) -> Reply:
         try:
             async with asyncio.timeout(seconds), self._connected() as (reader, writer):
                 await send(writer, request)
-                return await receive(reader, Reply)
+                return await receive(reader, Reply, most=MOST_TOLD)
         except (EOFError, OSError, TimeoutError, BadMessageError) as error:
             raise RunnerUnavailableError(f"The sandbox's runner at {self.address} does not answer.") from error
 
@@ -126,6 +132,9 @@ class RemoteSandbox:
                 why = "does not know the key" if isinstance(error, EOFError | WrongKeyError) else "does not answer"
                 raise RunnerUnavailableError(f"Who listens at {self.address} {why}.", hint=hint) from error
             yield reader, writer
+        except BaseException:
+            writer.transport.abort()  # what was not sent yet is for nobody
+            raise
         finally:
             writer.close()
 

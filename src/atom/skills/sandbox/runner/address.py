@@ -65,6 +65,8 @@ def _listen_unix(path: Path) -> socket.socket:
         try:
             trying.connect(str(path))
         except ConnectionRefusedError:
+            if not path.is_socket():
+                raise
             path.unlink()  # one that ended by force left it
         except FileNotFoundError:
             pass

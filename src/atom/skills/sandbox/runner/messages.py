@@ -9,15 +9,18 @@ from dataclasses import replace
 from typing import Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from atom.errors import AtomError, Kind
+from atom.kit.text import shorten
 from atom.skills.layers.models import Layer, Wanted
 from atom.skills.sandbox.models import Report, Result, Spec
 
 LENGTH = 8
 MOST_BYTES = 512 << 20  # the files of an execution are bounded by the disk it gets, its artefacts by their own limit
 HELLO_BYTES = 1024
+MOST_SAID = 200
+MOST_WORDS = 20_000  # characters of a sentence for people
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -64,9 +67,9 @@ class Failed(Message):
     """An error that Atom raised on purpose, to be raised again at the other end."""
 
     kind: Kind
-    code: str
-    message: str
-    hint: str = ""
+    code: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
+    message: str = Field(max_length=MOST_WORDS)
+    hint: str = Field(default="", max_length=MOST_WORDS)
 
 
 class Reply(Message):
@@ -80,7 +83,7 @@ class Reply(Message):
     result: Result | None = None
     layer: Layer | None = None
     done: bool | None = None
-    refused: str = ""
+    refused: str = Field(default="", max_length=MOST_WORDS)
     failed: Failed | None = None
 
 
@@ -120,6 +123,6 @@ async def receive(reader: StreamReader, kind: type[T], *, most: int = MOST_BYTES
 
 
 def _places(error: ValidationError) -> str:
-    """Where it is wrong; never what stands there."""
+    """Where it is wrong; never what stands there. Of a field that nobody knows even the name is the other end's."""
     found: list[Mapping[str, object]] = [dict(one) for one in error.errors(include_url=False, include_input=False)]
-    return ", ".join(f"{one['loc']} {one['type']}" for one in found[:3])
+    return shorten(", ".join(f"{one['loc']} {one['type']}" for one in found[:3]), MOST_SAID)

@@ -11,13 +11,24 @@ from typing import Any
 import structlog
 
 from atom.errors import AtomError
+from atom.kit.text import shorten
 from atom.skills.layers.errors import BuildFailedError
 from atom.skills.layers.service import Layers
 from atom.skills.sandbox.errors import NoSandboxError
 from atom.skills.sandbox.models import Report
 from atom.skills.sandbox.ports import Sandbox
 from atom.skills.sandbox.runner.handshake import WrongKeyError, admit
-from atom.skills.sandbox.runner.messages import BadMessageError, Failed, Reply, Request, ended, receive, reported, send
+from atom.skills.sandbox.runner.messages import (
+    MOST_WORDS,
+    BadMessageError,
+    Failed,
+    Reply,
+    Request,
+    ended,
+    receive,
+    reported,
+    send,
+)
 
 PER_PROCESSOR = 2  # programs at once: they wait for their interpreter's files about half of a short life
 MOST_CONNECTIONS = 256
@@ -75,7 +86,7 @@ class Runner:
 
     async def _serve(self, request: Request, reader: StreamReader, writer: StreamWriter) -> None:
         if self.sandbox is None or self.report is None:
-            await send(writer, Reply(refused=str(self.why)))
+            await send(writer, Reply(refused=shorten(str(self.why), MOST_WORDS)))
         elif request.do == "report":
             await send(writer, reported(self.report))
         elif request.do == "build" and request.wanted is not None:
@@ -83,6 +94,8 @@ class Runner:
         elif request.do == "kill" and request.id is not None:
             await send(writer, Reply(done=await self.sandbox.kill(request.id)))
         elif request.do == "run" and request.spec is not None:
+            if request.spec.layers:  # folders of this machine, that a program could read
+                raise BadMessageError("layers are for the runner to choose")
             await self._alone(self._in_turn(self.sandbox, request, writer), reader)
         else:
             raise BadMessageError(f"nothing to {request.do}")
@@ -102,6 +115,8 @@ class Runner:
             for task in (work, gone):
                 task.cancel()
             await asyncio.wait({work, gone})
+            if not gone.cancelled():
+                gone.exception()  # one that was cut off is gone, too
 
     async def _in_turn(self, sandbox: Sandbox, request: Request, writer: StreamWriter) -> None:
         assert request.spec is not None
@@ -122,6 +137,7 @@ class Runner:
                 raise self.no_layers or BuildFailedError("Nothing is installed here.", hint="Look at the runner's log.")
             layer = await self.layers.build(request.wanted, again=request.again)
         except AtomError as error:
-            failed = Failed(kind=error.kind, code=error.code, message=error.message, hint=error.hint)
+            message, hint = shorten(error.message, MOST_WORDS), shorten(error.hint, MOST_WORDS)
+            failed = Failed(kind=error.kind, code=error.code, message=message, hint=hint)
             return await send(writer, Reply(failed=failed))
         return await send(writer, Reply(layer=layer))

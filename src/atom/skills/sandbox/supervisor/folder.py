@@ -7,7 +7,7 @@ from atom.skills.sandbox.supervisor import linux
 
 OUTPUT = "output"
 DEPTH = 8
-NAME_BYTES = 200
+NAME_BYTES = 200  # of a path below the output folder
 FILES_SEEN = 20_000
 READ = 1 << 20
 
@@ -54,7 +54,8 @@ def collect(work: int, *, most: int, most_bytes: int) -> Collected:
     while waiting:
         folder, prefix, depth = waiting.pop()
         try:
-            _folder(folder, prefix, depth, found, waiting)
+            if len(found.refused) <= found.most + 1:  # the last of them says that there are more
+                _folder(folder, prefix, depth, found, waiting)
         finally:
             os.close(folder)
     return found
@@ -134,7 +135,7 @@ def _folder(folder: int, prefix: str, depth: int, found: Collected, waiting: lis
         if number > found.most or len(found.refused) > found.most:
             found.refused.append((prefix, "more entries than are looked at"))
             return
-        why = _why_not(folder, name, depth, found)
+        why = _why_not(folder, name, depth, found) if len(os.fsencode(path)) <= NAME_BYTES else "its name"
         if why == "folder":
             waiting.append((inside(folder, name, os.O_RDONLY | os.O_DIRECTORY), path + "/", depth + 1))
         elif why:
@@ -145,7 +146,7 @@ def _folder(folder: int, prefix: str, depth: int, found: Collected, waiting: lis
 
 def _why_not(folder: int, name: str, depth: int, found: Collected) -> str:
     """Why an entry is not taken; empty when it is, `folder` when it is looked into."""
-    if len(os.fsencode(name)) > NAME_BYTES or not name.isprintable() or "\\" in name:
+    if not name.isprintable() or "\\" in name:
         return "its name"
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if stat.S_ISLNK(status.st_mode):
