@@ -49,9 +49,9 @@ LIMITS = {
     "ATOM_RUNS__MAX_TURNS": "6",
     "ATOM_RUNS__MAX_TOOL_CALLS": "30",
     "ATOM_RUNS__MAX_CONCURRENT": "20",
-    "ATOM_LLM__TIMEOUT": "20",
-    "ATOM_LLM__FIRST_BYTE_TIMEOUT": "5",  # the longest answer keeps two busy processors longer than one second
-    "ATOM_LLM__IDLE_TIMEOUT": "5",
+    "ATOM_LLM__TIMEOUT": "40",
+    "ATOM_LLM__FIRST_BYTE_TIMEOUT": "10",  # the longest answer keeps two busy processors for seconds
+    "ATOM_LLM__IDLE_TIMEOUT": "10",
     "ATOM_LLM__ATTEMPTS": "2",
     "ATOM_LLM__PROVIDER_WAIT_SECONDS": "0",  # nobody waits here for a model to come to its senses
     "ATOM_MEMORY__RECALL_AT_START": "off",  # all ask at once: later ones would find the route left alone

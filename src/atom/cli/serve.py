@@ -22,6 +22,8 @@ from atom.skills.sandbox.runner.server import Runner
 from atom.web.server import ALL_ROLES, Ready, Server, ServerRole, open_socket, run_process
 from atom.wiring import build
 
+DRAIN_SECONDS = 25.0  # Kubernetes gives a pod 30
+
 
 class DatabaseUrlMissingError(InvalidError):
     code = "database_url_missing"
@@ -96,7 +98,7 @@ async def _serve_sandbox(settings: SandboxSettings, place: process.Place, addres
         name = None if runner.sandbox is None else runner.sandbox.name
         structlog.get_logger(service="skill_sandbox").info("sandbox.serving", address=str(address), backend=name)
 
-    await process.serve(settings, place, ready=ready, until=process.signalled)
+    await process.serve(settings, place, ready=ready, until=process.signalled, drain=DRAIN_SECONDS)
 
 
 async def _serve_on(_: Ready) -> bool:

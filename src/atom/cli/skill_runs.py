@@ -17,12 +17,16 @@ from atom.cli.skill_path import existing, unread
 from atom.cli.target import connect
 from atom.client import BlockingAtom
 from atom.client.skill_runs import Asked, SkillExecution
-from atom.errors import InvalidError, UnavailableError
+from atom.errors import AtomError, InvalidError, UnavailableError
 from atom.infra import log
-from atom.settings import load
+from atom.settings import Settings, load
+from atom.skills.bundle.models import Bundle
 from atom.skills.bundle.reading import read_path
 from atom.skills.errors import BundleError
+from atom.skills.execution.scripts import scripts_of
 from atom.skills.execution.trial import Trial, trial
+from atom.skills.layers.declared import declared
+from atom.skills.layers.service import open_layers
 from atom.skills.sandbox.service import open_sandbox
 
 SkillArgument = Annotated[str, typer.Argument(metavar="SKILL", help="Name of the skill.")]
@@ -49,6 +53,7 @@ def add_runs(app: typer.Typer) -> None:
     app.command("run", epilog=example("atom skills run word-count --arg input/report.txt --file report.txt"))(run_skill)
     app.command("test", epilog=example("atom skills test ./my-skill"))(try_skill)
     app.command(epilog=example("atom skills logs word-count --status failed"))(logs)
+    app.command("cancel", epilog=example("atom skills cancel 0199f1c2-..."))(cancel_execution)
 
 
 def run_skill(
@@ -79,7 +84,12 @@ def try_skill(
     """Try a skill in the sandbox. One that lies here: every script is read by its interpreter, none is run, and no
     server is asked. One by name: its script is run there, without a network; approved or not. Exits 1 on trouble.
     """
-    if Path(skill).exists() and not script:
+    if Path(skill).exists():
+        if script or arg or input_ or file or version:
+            raise InvalidError(
+                f"PATH: {skill} lies here: its scripts are read and not run. SCRIPT and options are for one by name.",
+                hint="Leave them out; or go to another folder to name the server's skill.",
+            )
         return _test_here(Path(skill), as_json=as_json)
     body = {"arguments": arg or [], "input": _input(input_), "files": _files(file or [])}
     return _execute(skill, script, {**body, "version": version, "purpose": "test"}, None, as_json=as_json)
@@ -117,6 +127,18 @@ def logs(
     return None
 
 
+def cancel_execution(
+    execution: Annotated[str, typer.Argument(metavar="ID", help="Id of the execution.")], as_json: Json = False
+) -> None:
+    """End an execution that a person has started. That of an agent ends with its run."""
+    out = Output.open(as_json)
+    with connect() as atom:
+        one = atom.call(atom.client.skill_runs.cancel(execution))
+    if as_json:
+        return out.json(one.plain())
+    return out.line(f"{one.id} {one.status if one.ended else 'is being ended'}")
+
+
 def _execute(skill: str, script: str, body: Mapping[str, Any], folder: Path | None, *, as_json: bool) -> None:
     out = Output.open(as_json)
     with connect() as atom:
@@ -148,7 +170,7 @@ def _test_here(path: Path, *, as_json: bool) -> None:
     async def tried() -> Trial:
         sandbox, report = await open_sandbox(settings.sandbox)
         try:
-            return await trial(bundle, sandbox, report.languages)
+            return await trial(bundle, sandbox, report.languages, await _layers(settings, bundle))
         finally:
             await sandbox.close()
 
@@ -162,6 +184,20 @@ def _test_here(path: Path, *, as_json: bool) -> None:
         out.line(f"{len(found.checked)} scripts were read in the sandbox, {len(found.troubles)} in trouble.", "bold")
     if found.troubles:
         raise typer.Exit(NO)
+
+
+async def _layers(settings: Settings, bundle: Bundle) -> dict[str, str]:
+    """The folder of the packages of each script that declares any; empty where they are not installed here."""
+    declarations = declared(bundle)
+    wanted = {path: declarations.of(path) for path in scripts_of(bundle.files)}
+    if not any(wanted.values()):
+        return {}
+    try:
+        layers = await open_layers(settings.sandbox, settings.home)
+    except AtomError:  # there are none here, and `atom skills build` says why
+        return {path: "" for path, one in wanted.items() if one}
+    found = {path: await layers.find(one) for path, one in wanted.items() if one}
+    return {path: "" if layer is None else str(layer.folder) for path, layer in found.items()}
 
 
 def _show(out: Output, one: SkillExecution) -> None:

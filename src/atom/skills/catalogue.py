@@ -89,7 +89,7 @@ class Catalogue:
         try:
             async with asyncio.timeout(EMBED_SECONDS):
                 return await self._cosines(self.embedder, entries, query, words)
-        except (AtomError, TimeoutError, RuntimeError) as error:
+        except (AtomError, OSError, RuntimeError) as error:  # also that it takes too long, or the cache is broken
             log.warning("skills.words_only", error_code="embedder_away", error=str(error)[:200])
             return None
 

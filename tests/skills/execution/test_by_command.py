@@ -45,12 +45,17 @@ async def test_skill_that_lies_here_is_read_by_the_interpreters_and_not_run(home
     shell = Shell(home, "http://127.0.0.1:9", "none")
     good = (await shell("skills", "test", str(folder), "--json")).json()
     assert good == {"checked": ["scripts/count.py"], "troubles": []}
+    refused = await shell("skills", "test", str(folder), "--arg", "x", code=2)
+    assert "SCRIPT and options are for one by name" in refused.err
     (folder / "scripts" / "broken.py").write_text("x = 1\ndef f(:\n")
     (folder / "scripts" / "lacks.py").write_text("import json\nimport pandas_of_nobody.frame\n")
+    (folder / "scripts" / "says.py").write_text("# /// script\n# dependencies = ['x-y']\n# ///\nimport x_y\n")
     (folder / "scripts" / "broken.sh").write_text("if then\n")
     done = await shell("skills", "test", str(folder), "--json", code=1)
     found = {one["file"]: (one["code"], one["line"]) for one in json.loads(done.out)["troubles"]}
     assert found["scripts/broken.py"] == ("syntax_error", 2)
     assert found["scripts/lacks.py"] == ("module_not_found", 2)
     assert found["scripts/broken.sh"][0] == "syntax_error"
-    assert len(found) == 3
+    assert found["scripts/says.py"] == ("module_not_found", 4)
+    assert "declared and not installed" in done.out
+    assert len(found) == 4

@@ -207,7 +207,11 @@ async def test_runner_of_its_own_serves_whoever_shares_its_home(short: Path) -> 
     access = open_access(settings, short, log_level="info", log_file=None)
     assert (await access.execute(spec())).result.reason is ExitReason.OK
     assert access.away == ""
+    running = asyncio.create_task(access.execute(spec(b"import time\ntime.sleep(3)\nprint('whole')\n")))
+    await eventually(sleeping)
     process.terminate()
+    drained = (await running).result
+    assert (drained.reason, drained.stdout) == (ExitReason.OK, b"whole\n")
     assert await asyncio.wait_for(process.wait(), 30) == 0
     assert not (short / "sandbox.sock").exists()
     gone = (await access.execute(spec())).result

@@ -41,6 +41,7 @@ CREATE TABLE skill_execution (
     CHECK ((status = 'failed') <= (error_code IS NOT NULL AND error_message IS NOT NULL))
 );
 CREATE INDEX idx_skill_execution_name ON skill_execution (skill_name, id DESC);
+CREATE INDEX idx_skill_execution_run ON skill_execution (run_id, id DESC) WHERE run_id IS NOT NULL;
 CREATE INDEX idx_skill_execution_failed ON skill_execution (created_at) WHERE status = 'failed';
 CREATE INDEX idx_skill_execution_open ON skill_execution (ends_by) WHERE status IN ('queued', 'running');
 CREATE INDEX idx_skill_execution_created_at ON skill_execution (created_at);

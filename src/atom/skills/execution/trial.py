@@ -1,7 +1,7 @@
 """Trying a skill that lies here: every script is read by its own interpreter, inside the sandbox, and none is run."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from atom.skills.bundle.models import Bundle
@@ -77,8 +77,12 @@ class Trial:
     troubles: tuple[Trouble, ...]
 
 
-async def trial(bundle: Bundle, sandbox: Sandbox, languages: Sequence[Language]) -> Trial:
-    """`languages` are those that the sandbox has."""
+async def trial(
+    bundle: Bundle, sandbox: Sandbox, languages: Sequence[Language], layers: Mapping[str, str] | None = None
+) -> Trial:
+    """`languages` are those that the sandbox has. `layers`: the folder of packages of each script that declares any,
+    empty where they are not installed."""
+    layers = layers or {}
     checked: list[str] = []
     troubles: list[Trouble] = []
     for language, (name, program) in CHECKERS.items():
@@ -90,12 +94,35 @@ async def trial(bundle: Bundle, sandbox: Sandbox, languages: Sequence[Language])
             continue
         checked += paths
         files = {path: member.data for path, member in bundle.files.items()}
-        for one in [paths] if language is Language.PYTHON else [[path] for path in paths]:
+        for one in _together(paths, language, layers):
+            folder = layers.get(one[0], "")
             spec = Spec(
-                language, name, {**files, name: program.encode()}, limits=Limits(seconds=SECONDS), arguments=tuple(one)
+                language,
+                name,
+                {**files, name: program.encode()},
+                limits=Limits(seconds=SECONDS),
+                arguments=tuple(one),
+                layers=(folder,) if folder else (),
             )
-            troubles += _troubles(await sandbox.run(spec), one)
+            troubles += [_told(found, layers) for found in _troubles(await sandbox.run(spec), one)]
     return Trial(tuple(checked), tuple(troubles))
+
+
+def _together(paths: Sequence[str], language: Language, layers: Mapping[str, str]) -> list[list[str]]:
+    """Scripts that one program reads: those of Python that have the same packages."""
+    if language is not Language.PYTHON:
+        return [[path] for path in paths]
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        found.setdefault(layers.get(path, ""), []).append(path)
+    return list(found.values())
+
+
+def _told(one: Trouble, layers: Mapping[str, str]) -> Trouble:
+    """That packages are declared and not installed is why a module is not there."""
+    if one.code != "module_not_found" or layers.get(one.file) != "":
+        return one
+    return replace(one, message=f"{one.message}; its packages are declared and not installed: `atom skills build PATH`")
 
 
 def _troubles(result: Result, paths: Sequence[str]) -> list[Trouble]:

@@ -87,7 +87,7 @@ class RunnerChild:
                 await process.stdin.drain()
                 line = await process.stdout.readline()
             return bool(json.loads(line)["works"])
-        except (OSError, TimeoutError, ValueError, KeyError) as error:
+        except (OSError, TimeoutError, ValueError, KeyError, TypeError) as error:
             await self._end()
             log.exception("sandbox.runner_failed", error_code="sandbox_unavailable")
             raise RunnerUnavailableError(

@@ -23,7 +23,7 @@ TITLE = "atom: sandbox"
 BUFFER = 1 << 20
 UNUSED = timedelta(days=30)  # after which a layer of packages is removed
 # What a process that runs other people's programs must not even hold. Names alone: values are never looked at.
-FOREIGN = ("DATABASE_URL", "REDIS_URL", "ATOM_DATABASE__", "ATOM_REDIS__", "ATOM_VAULT__", "ATOM_LLM__")
+FOREIGN = ("DATABASE_URL", "REDIS_URL", "ATOM_TOKEN", "ATOM_DATABASE__", "ATOM_REDIS__", "ATOM_VAULT__", "ATOM_LLM__")
 KEYS = ("_API_KEY", "_SECRET_ACCESS_KEY", "_AUTH_TOKEN")
 log = structlog.get_logger(service="skill_sandbox")
 
@@ -43,9 +43,10 @@ async def serve(
     *,
     ready: Callable[[Runner], Awaitable[None]],
     until: Callable[[], Awaitable[None]],
+    drain: float = 0.0,
 ) -> None:
-    """Until `until` returns. `ready` is called once the canaries have run. A machine without a sandbox is served too:
-    every caller is told why nothing runs."""
+    """Until `until` returns, and for `drain` seconds more while something runs. `ready` is called once the canaries
+    have run. A machine without a sandbox is served too: every caller is told why nothing runs."""
     setproctitle.setproctitle(TITLE)
     runner = await _open(settings, place)
     listening = place.listening
@@ -54,6 +55,8 @@ async def serve(
     try:
         await ready(runner)
         await until()
+        server.close()
+        await runner.drain(drain)
     finally:
         server.close()
         await runner.stop()

@@ -52,6 +52,12 @@ class Runner:
     )
     answering: "set[asyncio.Task[None]]" = field(default_factory=set)
 
+    async def drain(self, seconds: float) -> None:
+        """Let what runs come to its end, for so long."""
+        if self.answering and seconds > 0:
+            log.info("sandbox.draining", running=len(self.answering), seconds=seconds)
+            await asyncio.wait(self.answering, timeout=seconds)
+
     async def stop(self) -> None:
         """End what runs, and the sandbox."""
         for task in self.answering:
@@ -80,6 +86,8 @@ class Runner:
             log.warning("sandbox.message_refused", error_code="bad_message", why=str(error))
         except (EOFError, TimeoutError, OSError):
             log.info("sandbox.connection_lost")
+        except asyncio.CancelledError:  # by `stop`, or because the process ends: nobody waits for this task
+            log.info("sandbox.connection_ended")
         finally:
             self.answering.discard(task)
             writer.close()
