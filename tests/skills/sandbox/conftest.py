@@ -85,7 +85,8 @@ class Box:
     ) -> Result:
         every = {**(files or {}), "main": source.encode()}
         limits = limits or Limits(seconds=20)
-        return await self.sandbox.run(Spec(language, "main", every, json.dumps(given).encode(), limits, hosts=hosts))
+        sandbox = self.reaching if hosts else self.sandbox
+        return await sandbox.run(Spec(language, "main", every, json.dumps(given).encode(), limits, hosts=hosts))
 
     async def attempts(
         self, source: str, given: object = None, limits: Limits | None = None, hosts: tuple[str, ...] = ()

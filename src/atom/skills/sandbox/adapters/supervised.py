@@ -96,9 +96,9 @@ class SupervisedSandbox:
     async def _supervise(self, spec: Spec, gate: Gate | None) -> Result:
         if spec.language not in self.interpreters:
             return self._failed(spec, ExitReason.POLICY, f"Refused: no {spec.language} on this machine.")
-        gone = _gone(spec.layers)
-        if gone:
-            return self._failed(spec, ExitReason.ENGINE, f"Its layer {gone} is not there: build it again.")
+        lost = gone(spec.layers)
+        if lost:
+            return self._failed(spec, ExitReason.ENGINE, f"Its layer {lost} is not there: build it again.")
         nonce = secrets.token_hex(16)
         try:
             request = self._request(spec, nonce, gate)
@@ -223,7 +223,8 @@ def environment(nonce: str, layers: int) -> dict[str, str]:
     }
 
 
-def _gone(layers: Sequence[str]) -> str:
+def gone(layers: Sequence[str]) -> str:
+    """The name of the first layer that is not there; empty when all are."""
     return next((path.name for path in map(Path, layers) if not path.is_dir()), "")
 
 

@@ -16,7 +16,7 @@ from atom.skills.sandbox.adapters.docker import owners, replies
 from atom.skills.sandbox.adapters.docker.container import Container, Shape
 from atom.skills.sandbox.adapters.docker.engine import FIND_SECONDS, EngineError
 from atom.skills.sandbox.adapters.docker.pool import Pool
-from atom.skills.sandbox.adapters.supervised import environment
+from atom.skills.sandbox.adapters.supervised import environment, gone
 from atom.skills.sandbox.languages import LAUNCH, OPTIONS, Interpreter, imports
 from atom.skills.sandbox.models import NEEDS, Evidence, ExitReason, Guarantee, Language, Level, Report, Result, Spec
 from atom.skills.sandbox.place import NOBODY, Place, mark_of
@@ -152,6 +152,9 @@ class DockerSandbox:
 
     async def _execute(self, spec: Spec) -> Result:
         """Without asking what was proven: the canaries do so too."""
+        lost = gone(spec.layers)
+        if lost:
+            return self._failed(spec, ExitReason.ENGINE, f"Its layer {lost} is not there: build it again.")
         execution = self.running[spec.id] = Execution()
         try:
             return await self._in_container(spec, execution)
