@@ -56,19 +56,19 @@ LIMITS = {
     "ATOM_LLM__PROVIDER_WAIT_SECONDS": "0",  # nobody waits here for a model to come to its senses
     "ATOM_MEMORY__RECALL_AT_START": "off",  # all ask at once: later ones would find the route left alone
 }
-ENDS = {
-    "garbage": ("failed", "model_misbehaved"),
+ENDS = {  # those that succeed ask first: on a busy machine the others' failures have the route left alone
     "wrong": ("completed", "I give up."),
     "unknown": ("completed", "There is none."),
+    "nothing": ("completed", "Well."),  # it is told that it said nothing, and answers that
+    "control": ("completed", None),
+    "huge": ("completed", None),
+    "garbage": ("failed", "model_misbehaved"),
     "forever": ("failed", "turn_limit"),
     "many": ("failed", "tool_call_limit"),
     "hang": ("failed", "llm_timeout"),
     "stall": ("failed", "llm_timeout"),
-    "nothing": ("completed", "Well."),  # it is told that it said nothing, and answers that
     "malformed": ("failed", "llm_malformed"),
     "cut": ("failed", "llm_truncated"),
-    "control": ("completed", None),
-    "huge": ("completed", None),
 }
 
 
