@@ -137,31 +137,13 @@ class SupervisedSandbox:
 
     def _request(self, spec: Spec, nonce: str, gate: Gate | None) -> wire.Request:
         interpreter = self.interpreters[spec.language]
-        limits = spec.limits
         return {
-            "id": str(spec.id),
-            "mark": mark_of(spec.id),
+            **asked(spec, interpreter),
             "backend": self.name,
             "bwrap": self.bwrap,
-            "command": [
-                *interpreter.command(spec.entry, imports=imports(spec.entry, spec.files, spec.layers)),
-                *spec.arguments,
-            ],
             "read": [*interpreter.read, *(trust.folders() if gate else ())],
-            "layers": list(spec.layers),
             "environment": environment(nonce, len(spec.layers)) | (trust.variables(gate.secret) if gate else {}),
             "proxy": gate.port if gate else 0,
-            "files": dict(spec.files),
-            "input": spec.input,
-            "memory": limits.memory,
-            "cpus": limits.cpus,
-            "seconds": limits.seconds,
-            "pids": limits.pids,
-            "output": limits.output,
-            "result": limits.output,
-            "disk": limits.disk,
-            "artefacts": limits.artefacts,
-            "artefact_bytes": limits.artefact_bytes,
             "state": str(self.place.folder),
             "drop": self.place.uid_for(spec.id),
         }
@@ -220,6 +202,31 @@ def environment(nonce: str, layers: int) -> dict[str, str]:
         "SKILL_OUTPUT": "{work}/output",
         "SKILL_RESULT_FD": str(RESULT),
         "SKILL_RESULT_NONCE": nonce,
+    }
+
+
+def asked(spec: Spec, interpreter: Interpreter) -> wire.Request:
+    """What a supervisor is told of an execution, wherever it stands."""
+    limits = spec.limits
+    return {
+        "id": str(spec.id),
+        "mark": mark_of(spec.id),
+        "command": [
+            *interpreter.command(spec.entry, imports=imports(spec.entry, spec.files, spec.layers)),
+            *spec.arguments,
+        ],
+        "layers": list(spec.layers),
+        "files": dict(spec.files),
+        "input": spec.input,
+        "memory": limits.memory,
+        "cpus": limits.cpus,
+        "seconds": limits.seconds,
+        "pids": limits.pids,
+        "output": limits.output,
+        "result": limits.output,
+        "disk": limits.disk,
+        "artefacts": limits.artefacts,
+        "artefact_bytes": limits.artefact_bytes,
     }
 
 

@@ -16,10 +16,10 @@ from atom.skills.sandbox.adapters.docker import owners, replies
 from atom.skills.sandbox.adapters.docker.container import Container, Shape
 from atom.skills.sandbox.adapters.docker.engine import FIND_SECONDS, EngineError
 from atom.skills.sandbox.adapters.docker.pool import Pool
-from atom.skills.sandbox.adapters.supervised import environment, gone
-from atom.skills.sandbox.languages import LAUNCH, OPTIONS, Interpreter, imports
+from atom.skills.sandbox.adapters.supervised import asked, environment, gone
+from atom.skills.sandbox.languages import LAUNCH, OPTIONS, Interpreter
 from atom.skills.sandbox.models import NEEDS, Evidence, ExitReason, Guarantee, Language, Level, Report, Result, Spec
-from atom.skills.sandbox.place import NOBODY, Place, mark_of
+from atom.skills.sandbox.place import NOBODY, Place
 from atom.skills.sandbox.supervisor import wire
 
 log = structlog.get_logger(__name__)
@@ -252,31 +252,13 @@ def _interpreter(path: str, language: Language) -> Interpreter:
 
 
 def _request(spec: Spec, nonce: str, interpreter: Interpreter) -> wire.Request:
-    limits = spec.limits
     return {
-        "id": str(spec.id),
-        "mark": mark_of(spec.id),
+        **asked(spec, interpreter),
         "backend": "docker",
         "bwrap": "",
-        "command": [
-            *interpreter.command(spec.entry, imports=imports(spec.entry, spec.files, spec.layers)),
-            *spec.arguments,
-        ],
         "read": [],
-        "layers": list(spec.layers),
         "environment": environment(nonce, len(spec.layers)),
         "proxy": 0,
-        "files": dict(spec.files),
-        "input": spec.input,
-        "memory": limits.memory,
-        "cpus": limits.cpus,
-        "seconds": limits.seconds,
-        "pids": limits.pids,
-        "output": limits.output,
-        "result": limits.output,
-        "disk": limits.disk,
-        "artefacts": limits.artefacts,
-        "artefact_bytes": limits.artefact_bytes,
         "state": "",
         "drop": -1,
     }
